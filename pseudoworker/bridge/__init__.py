@@ -1,0 +1,1 @@
+"""The decisions: which job runs where, what is journalled, what is said to whom."""

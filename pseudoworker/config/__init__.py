@@ -1,0 +1,1 @@
+"""What the administrator wrote: workers.ini, client.conf and pseudoworker.toml, as frozen dataclasses."""

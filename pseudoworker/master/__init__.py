@@ -1,0 +1,1 @@
+"""What a worker says to its web UI, the master."""

@@ -1,0 +1,1 @@
+"""What a running process shows: metrics, a status page, words for the service manager."""

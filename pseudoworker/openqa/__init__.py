@@ -1,0 +1,1 @@
+"""openQA on the wire, in both directions; knows nothing of bridging."""

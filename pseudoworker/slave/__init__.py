@@ -1,0 +1,1 @@
+"""What a client asks of the openQA that runs the jobs, the slave."""
