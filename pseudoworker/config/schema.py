@@ -1,0 +1,187 @@
+"""Which values a configuration key takes: read off the annotations of the dataclasses in `model`.
+
+A field of type `bool`, `int`, `float`, `str`, `Path` or `tuple[str, ...]` (each optional with `| None`) is a
+key; its bounds stand beside its type: `Annotated[float, Range("s", 0.1, 60)]`. The documentation is checked
+against the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number, both included."""
+
+    unit: str
+    """`s`, `bytes`, `1/s` or empty for a count."""
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The words that a string may be."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Absolute:
+    """A path that must be absolute, since a service has no directory to start from."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A `host:port` to listen on, or nothing."""
+
+
+Rule = Range | Choice | Absolute | Address
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a table."""
+
+    name: str
+    type: type
+    """The plain type: bool, int, float, str, Path or tuple."""
+    default: object
+    """`dataclasses.MISSING` when the key must be given."""
+    rule: Rule | None
+
+
+class Unfit(Exception):
+    """A value does not fit its key: `what` is wrong and how to put it right (`remedy`)."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
+def keys_of(table: type) -> Iterator[Key]:
+    """The keys that the dataclass `table` stands for, in order."""
+    hints = get_type_hints(table, include_extras=True)
+    for field in fields(table):
+        hint, rule = hints[field.name], None
+        if get_origin(hint) is Annotated:
+            hint, rule = get_args(hint)
+        yield Key(field.name, _plain(hint), field.default, rule)
+
+
+def check(key: Key, value: object) -> object:
+    """`value` as the key's type, or raise Unfit. `value` is what a TOML parser gives."""
+    fitted = _of_type(key.type, value)
+    match key.rule:
+        case Range(unit, least, most) if isinstance(fitted, int | float) and not least <= fitted <= most:
+            bounds = f"{_number(least)} to {_number(most)}" + (f" {unit}" if unit else "")
+            raise Unfit(f"{value!r} is out of range", f"give a number from {bounds}")
+        case Choice(words) if fitted not in words:
+            raise Unfit(f"{value!r} is not known", f"give one of {', '.join(words)}")
+        case Absolute() if isinstance(fitted, Path) and not fitted.is_absolute():
+            raise Unfit(f"{value!r} is a relative path", "give an absolute one, beginning with /")
+        case Address() if fitted:
+            split_address(str(fitted))
+    return fitted
+
+
+def parse(key: Key, text: str) -> object:
+    """The text of an INI file or the environment as the key's type, checked, or raise Unfit."""
+    text = text.strip()
+    if key.type is bool:
+        if text not in ("0", "1", ""):
+            raise Unfit(f"{text!r} is neither 0 nor 1", "write 0 or 1")
+        return text == "1"
+    if key.type in (int, float):
+        try:
+            return check(key, key.type(text))
+        except ValueError:
+            raise Unfit(f"{text!r} is no number", f"give {_WANTED[key.type]}") from None
+    return check(key, text)
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """`host:port`, the host of an IPv6 address in brackets, as both; Unfit when it is none."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+        raise Unfit(f"{text!r} is no address", "write host:port, an IPv6 address in brackets")
+    if not (port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
+        raise Unfit(f"{text!r} has no valid port", "give a port from 0 to 65535")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+_WANTED: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text in quotes",
+    Path: "a path in quotes",
+    tuple: "a list of texts in quotes",
+}
+
+
+def _plain(hint: Any) -> type:
+    if get_origin(hint) is UnionType:
+        (hint,) = (part for part in get_args(hint) if part is not type(None))
+    plain: type = get_origin(hint) or hint
+    return plain
+
+
+def _of_type(wanted: type, value: object) -> object:
+    unfit = Unfit(f"{_shown(value)} is {_kind(value)}", f"give {_WANTED[wanted]}")
+    if isinstance(value, bool):
+        if wanted is not bool:
+            raise unfit
+        return value
+    if wanted is float and isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    if wanted is tuple:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise unfit
+        return tuple(value)
+    if isinstance(value, str) and wanted in (str, Path):
+        if unprintable := next((character for character in value if not character.isprintable()), None):
+            raise Unfit(f"the text contains {unprintable!r}", "take this character out")
+        if wanted is Path and not value:
+            raise Unfit("the path is empty", "give a path or leave the key out")
+        return Path(value) if wanted is Path else value
+    if wanted is int and isinstance(value, int):
+        return value
+    raise unfit
+
+
+def _kind(value: object) -> str:
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+        case _:
+            return "a date or time"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}".replace(",", "_") if float(value).is_integer() else str(value)
+
+
+def is_required(key: Key) -> bool:
+    """Whether the key has no default."""
+    return key.default is MISSING
