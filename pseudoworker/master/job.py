@@ -1,6 +1,7 @@
 """What a worker tells the master about the job it runs: status, files, end."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,17 +18,14 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# What the master's answers of 400 and 404 say when a job is no longer ours: `API/V1/Job.pm`, update_status,
-# create_artefact and done; `error_status` is all that older releases say of a job that was deleted
+# What the master says with 400 or 404 when a job is not ours any more (`API/V1/Job.pm`: update_status,
+# create_artefact, done). The bare words are those of a job that was deleted, in older and newer releases
 # (find_job_or_render_not_found).
-_LOST = (
-    "unexpected worker ID",
-    "not even a worker assigned",
-    "non-existing job",
-    "No worker assigned",
-    "does not exist",
-    "Refusing to set result because",
-    '"error_status":404',
+_LOST = re.compile(
+    r"non-existing job|unexpected worker ID|not even a worker assigned"
+    r"|No worker assigned|Specified job \d+ does not exist"
+    r"|Refusing to set result because"
+    r"|^Not Found$|^Job does not exist$"
 )
 
 
@@ -106,7 +104,7 @@ class MasterJob:
             **(status or {}),
             "worker_id": self.worker_id,
         }
-        return _status_answer(self._client.url + self._path, await self._post_status(whole))
+        return _status_answer(self._client.url_of(self._path), await self._post_status(whole))
 
     async def announce_uploading(self) -> None:
         """Tell that the test has ended and only uploads remain (state `uploading`)."""
@@ -143,9 +141,10 @@ class MasterJob:
                 f"{self._path}/artefact",
                 _file_params(ulog),
                 name,
-                length=length,
-                chunks=chunks,
-                timeout=timeout,
+                length,
+                chunks,
+                timeout,
+                kind=ARTEFACT.name,
             )
         except Refused as error:
             raise self._told(error) from error
@@ -226,7 +225,7 @@ class MasterJob:
             raise self._told(error) from error
 
     def _told(self, error: Refused) -> PseudoworkerError:
-        if error.status in (400, 404) and any(words in error.text for words in _LOST):
+        if error.status in (400, 404) and _LOST.search(error.text):
             return LeaseLost(self.job_id, error.text)
         return error
 

@@ -102,7 +102,7 @@ async def register(client: Client, identity: Identity, job_ids: Iterable[int] = 
             f"{client.url} does not speak version {_WEBSOCKET_API_VERSION} of the worker's protocol:"
             f" {error.text}"
         ) from error
-    return _registration(client.url + path, answer)
+    return _registration(client.url_of(path), answer)
 
 
 def _fields(identity: Identity, job_ids: Iterable[int]) -> list[tuple[str, str]]:

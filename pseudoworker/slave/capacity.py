@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pseudoworker.openqa.client import Client
+from pseudoworker.openqa.errors import Garbage
 from pseudoworker.openqa.retry import READ
 from pseudoworker.openqa.views import WorkerView, parse_workers
 
@@ -52,13 +53,18 @@ async def workers(client: Client) -> tuple[WorkerView, ...]:
         params = [("limit", str(_PAGE))]
         if known:
             params.append(("offset", str(len(known))))
-        page = parse_workers(await client.get_json("/api/v1/workers", policy=READ, params=params))
+        answer = await client.get_json("/api/v1/workers", policy=READ, params=params)
+        page = parse_workers(answer, url=client.url_of("/api/v1/workers"), broken=_ignore)
         new = {worker.id: worker for worker in page if worker.id not in known}
         known.update(new)
         if not new:
             return tuple(known.values())
     log.warning("%s lists more than %d pages of workers; the rest is not counted", client.url, _MOST_PAGES)
     return tuple(known.values())
+
+
+def _ignore(worker_id: int | None, error: Garbage) -> None:
+    log.debug("worker %s of the slave makes no sense and is not counted: %s", worker_id, error)
 
 
 async def capacity(client: Client) -> Capacity:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from pseudoworker.openqa.errors import UnsafeName
 from pseudoworker.openqa.names import safe_name
@@ -63,8 +62,9 @@ def result_files(logs: Iterable[str], ulogs: Iterable[str]) -> ResultFiles:
 
 
 def file_path(job_id: int, name: str) -> str:
-    """Where any file of the result directory, or a ulog, is read: `/tests/<id>/file/<name>`."""
-    return f"/tests/{job_id}/file/{quote(name, safe='')}"
+    """Where any file of the result directory, or a ulog, is read. The name must be safe; the client encodes
+    it."""
+    return f"/tests/{job_id}/file/{name}"
 
 
 def image_path(job_id: int, name: str) -> str:
@@ -73,12 +73,12 @@ def image_path(job_id: int, name: str) -> str:
     `/image/<md5>` would be the shared route, but without a reverse proxy it answers 404 (`OpenQA::WebAPI` has
     only its thumbnails); the route below `/tests` reaches the web UI in both cases.
     """
-    return f"/tests/{job_id}/images/{quote(name, safe='')}"
+    return f"/tests/{job_id}/images/{name}"
 
 
 def thumbnail_path(job_id: int, name: str) -> str:
     """Where the thumbnail of a screenshot is read by the screenshot's name in the job."""
-    return f"/tests/{job_id}/images/thumb/{quote(name, safe='')}"
+    return f"/tests/{job_id}/images/thumb/{name}"
 
 
 def is_safe(name: str) -> bool:

@@ -233,7 +233,7 @@ class SlaveJobs:
         return _Answer({job.id: job for job in parse_jobs(answer, url=url, broken=note)}, broken)
 
     def _url(self, path: str) -> str:
-        return self._client.url + path
+        return self._client.url_of(path)
 
 
 def _created(answer: Json, single_key: str | None) -> dict[str, int]:

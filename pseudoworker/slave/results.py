@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import Garbage, NotFound
 from pseudoworker.openqa.json import Json
+from pseudoworker.openqa.names import safe_name
 from pseudoworker.openqa.retry import DOWNLOAD, READ
 from pseudoworker.openqa.states import NONE
 from pseudoworker.slave.files import ResultFiles, file_path, image_path, result_files, thumbnail_path
@@ -59,15 +60,18 @@ class SlaveResults:
         """Fetch the details of a job: one request, with the text of every text step in it, so not to be made
         for nothing."""
         path = f"/api/v1/jobs/{job_id}/details"
-        return parse_details(await self._client.get_json(path, policy=READ), url=self._client.url + path)
+        return parse_details(await self._client.get_json(path, policy=READ), url=self._client.url_of(path))
 
     async def module_document(self, job_id: int, module: str) -> Json:
         """Fetch `details-<module>.json` as the slave's worker posted it, but for the screenshots (see
         `slave.steps`).
 
         :raises NotFound: the slave has nothing for this module; those not reached have no file.
+        :raises UnsafeName: no file can have this module's name.
         """
-        return await self._client.get_json(file_path(job_id, f"details-{module}.json"), policy=READ)
+        return await self._client.get_json(
+            file_path(job_id, safe_name(f"details-{module}.json")), policy=READ
+        )
 
     async def module_report(
         self, job_id: int, module: str, md5_of: Mapping[str, str], *, module_result: str = NONE
