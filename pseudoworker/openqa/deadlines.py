@@ -1,8 +1,8 @@
 """Time limits that hold against a peer that drips one byte at a time.
 
-A socket's own time-out starts anew with each byte, and the standard library reads a header line or a full buffer in
-a loop of its own. So each call has a total limit, kept by one thread for all calls: it shuts the call's socket down,
-which wakes whoever is blocked in it. The limit grows with the bytes that really moved.
+A socket's own time-out starts anew with each byte, and the standard library reads a header line or a full
+buffer in a loop of its own. So each call has a limit kept by one thread for all calls: it shuts the call's
+socket down, which wakes whoever is blocked in it. The limit moves on with the bytes that really moved.
 """
 
 from __future__ import annotations
@@ -13,60 +13,77 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SLOWEST = 64 * 1024
-"""Bytes per second below which a transfer counts as stalled."""
+SLOWEST = 32 * 1024
+"""Bytes per second; a transfer that stays below it for a call's time-out counts as stalled."""
 
 _current = threading.local()
 
 
 class Call:
-    """One request that is running in one thread, as seen by those who may end it from another."""
+    """One request that runs in one thread, as seen by those who may end it from another.
 
-    def __init__(self, seconds: float, clock_now: float) -> None:
-        self.deadline = clock_now + seconds
+    Made by `Deadlines.call`; its time runs from `Deadlines.begin` on. It is over when `timeout` seconds have
+    passed without `SLOWEST` bytes moving for each of them; time in which it is `paused` does not count.
+    """
+
+    def __init__(self, deadlines: Deadlines, timeout: float) -> None:
+        self.timeout = timeout
+        self.deadline = float("inf")
         self.expired = False
         """The time limit ended it."""
         self.aborted = False
         """It was ended, by the time limit or by `abort`."""
+        self._deadlines = deadlines
+        self._left = timeout
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
 
     def attach(self, connection: socket.socket) -> None:
-        """Tell which socket the call uses from now on. Raises TimeoutError when the call was ended meanwhile."""
+        """The call uses this socket from now on. Raises TimeoutError when the call was ended meanwhile."""
         with self._lock:
             self._socket = connection
             aborted = self.aborted
         if aborted:
             raise TimeoutError("the call was ended")
 
-    def progress(self, amount: int) -> None:
-        """`amount` bytes moved: the call may take that much longer."""
-        self.deadline += amount / SLOWEST
-
-    def extend(self, seconds: float) -> None:
-        """The call may take `seconds` from now on, if that is more than it has left."""
-        self.deadline = max(self.deadline, time.monotonic() + seconds)
-
-    def abort(self) -> None:
-        """End the call from any thread: its socket is shut down and whoever uses it gets an error."""
-        with self._lock:
-            self.aborted = True
-            connection = self._socket
-        if connection is not None:
-            try:
-                # Not SSLSocket.shutdown, which drops the TLS state under the feet of the thread that reads.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
-            except OSError:
-                pass  # closed or detached already: nobody waits in it
-
-    def finish(self) -> None:
-        """The call is over: its socket is not ours any more."""
+    def detach(self) -> None:
+        """The socket is not the call's any more."""
         with self._lock:
             self._socket = None
 
+    def progress(self, amount: int) -> None:
+        """`amount` bytes moved: the call may take as much longer, but never more than `timeout` from now."""
+        now = time.monotonic()
+        self._deadlines.move(self, min(self.deadline + amount / SLOWEST, now + self.timeout))
+
+    def restart(self) -> None:
+        """A new wait begins: it may take the whole time-out."""
+        self._deadlines.move(self, time.monotonic() + self.timeout)
+
+    def pause(self) -> None:
+        """Nobody waits for the peer now."""
+        self._left = self.deadline - time.monotonic()
+        self._deadlines.move(self, float("inf"))
+
+    def resume(self) -> None:
+        """Somebody waits for the peer again."""
+        self._deadlines.move(self, time.monotonic() + self._left)
+
+    def abort(self) -> None:
+        """End the call, from any thread: its socket is shut down, and whoever uses it gets an error."""
+        with self._lock:
+            self.aborted = True
+            if self._socket is not None:
+                try:
+                    # Not SSLSocket.shutdown, which drops the TLS state under the feet of the thread that
+                    # reads.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                except OSError:
+                    pass  # closed or not connected: nobody waits in it
+
 
 def current_call() -> Call | None:
-    """The call that this thread is working on, None outside of one."""
+    """The call that this thread works on, None outside of one."""
     call: Call | None = getattr(_current, "call", None)
     return call
 
@@ -77,41 +94,50 @@ class Deadlines:
     def __init__(self) -> None:
         self._calls: set[Call] = set()
         self._changed = threading.Condition()
-        self._wake_at = 0.0
+        self._wake_at = float("inf")
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def begin(self, seconds: float) -> Call:
-        """A call that may take `seconds` from now on; must be given to `end`."""
-        call = Call(seconds, time.monotonic())
+    def call(self, timeout: float) -> Call:
+        """A call that has not begun."""
+        return Call(self, timeout)
+
+    def begin(self, call: Call) -> None:
+        """The call's time runs from now on, until `end`. Raises RuntimeError after `close`."""
         with self._changed:
             if self._closed:
-                raise RuntimeError("client is closed")
+                raise RuntimeError("the client is closed")
+            call.deadline = time.monotonic() + call.timeout
             self._calls.add(call)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="openqa-deadlines", daemon=True)
                 self._thread.start()
-            elif call.deadline < self._wake_at:
-                self._changed.notify()
-        return call
+            self._wake_for(call)
 
     def end(self, call: Call) -> None:
         """The call is over, by itself or by force."""
-        call.finish()
+        call.detach()
         with self._changed:
             self._calls.discard(call)
 
+    def move(self, call: Call, deadline: float) -> None:
+        """Give the call another deadline (`time.monotonic`)."""
+        with self._changed:
+            call.deadline = deadline
+            self._wake_for(call)
+
     @contextmanager
     def working_on(self, call: Call) -> Iterator[None]:
-        """Makes `call` the `current_call` of this thread."""
+        """Make `call` the `current_call` of this thread for a while."""
+        before = current_call()
         _current.call = call
         try:
             yield
         finally:
-            _current.call = None
+            _current.call = before
 
     def close(self) -> None:
-        """End all calls and the thread."""
+        """End all calls and the thread; no call begins after that."""
         with self._changed:
             self._closed = True
             calls = tuple(self._calls)
@@ -122,6 +148,11 @@ class Deadlines:
         if thread is not None:
             thread.join()
 
+    def _wake_for(self, call: Call) -> None:
+        if call.deadline < self._wake_at:
+            self._wake_at = call.deadline
+            self._changed.notify()
+
     def _run(self) -> None:
         with self._changed:
             while not self._closed:
@@ -131,4 +162,5 @@ class Deadlines:
                     call.expired = True
                     call.abort()
                 self._wake_at = min((call.deadline for call in self._calls), default=float("inf"))
-                self._changed.wait(None if not self._calls else max(0.0, self._wake_at - now))
+                left = self._wake_at - now
+                self._changed.wait(left if left < threading.TIMEOUT_MAX else None)

@@ -1,15 +1,20 @@
 """What can go wrong between us and an openQA instance.
 
 * `OpenQAError`: everything below; says which request met what, and what to do where that is known.
-    * `Unreachable`: no (whole) answer: DNS, refused, reset, TLS, time-out, a body that ended early. Worth a retry.
+    * `Unreachable`: no (whole) answer: DNS, refused, reset, TLS, time-out, a body that ended early. Worth a
+      retry.
         * `ConnectionLost`: an open websocket ended.
-    * `Busy`: the instance or its proxy has no time for us now (408, 425, 429, 502, 503, 504, 598). Worth a retry.
-    * `ServerFailed`: another 5xx, or openQA's own 490 (a status post named a module that it does not know yet).
-    * `Refused`: another 4xx, or a redirect that cannot be followed. Final: the same request meets the same answer.
+    * `Busy`: the instance or its proxy has no time for us now (408, 425, 429, 502, 503, 504, 598). Worth a
+      retry.
+    * `ServerFailed`: another 5xx, or openQA's own 490 (a status post named a module that it does not know
+      yet).
+    * `Refused`: another 4xx, or a redirect that cannot be followed. Final: the same request meets the same
+      answer.
         * `Unauthorized`: 401 or 403.
             * `ClockSkew`: the clocks of both sides differ too much. Worth a retry once they agree.
         * `NotFound`: 404.
-    * `Garbage`: an answer that makes no sense: HTML for JSON, wrong types, too large, nested too deep, a redirect loop.
+    * `Garbage`: an answer that makes no sense: HTML for JSON, wrong types, too large, nested too deep, a
+      redirect loop.
 * `UnsafeName`: a file name from outside that must not be passed on.
 """
 
@@ -52,8 +57,8 @@ class Unreachable(OpenQAError):
 class ConnectionLost(Unreachable):
     """An open websocket ended.
 
-    `code` is the close code of RFC 6455 (1006 when there was no close frame), `reason` what came with it. openQA
-    closes with 1008 when another connection took our place, or when it thinks the worker dead
+    `code` is the close code of RFC 6455 (1006 when there was no close frame), `reason` what came with it.
+    openQA closes with 1008 when another connection took our place, or when it thinks the worker dead
     (OpenQA::WebSockets::Model::Status add_worker_connection, OpenQA::WebSockets::Controller::Worker).
     """
 
@@ -82,7 +87,9 @@ class Busy(OpenQAError):
 
 
 class ServerFailed(OpenQAError):
-    """A 5xx that is no sign of load, or openQA's 490 (OpenQA::Schema::Result::Jobs update_status: unknown module)."""
+    """A 5xx that is no sign of load, or openQA's 490 (OpenQA::Schema::Result::Jobs update_status:
+    unknown module).
+    """
 
 
 class Refused(OpenQAError):
@@ -90,11 +97,15 @@ class Refused(OpenQAError):
 
 
 class Unauthorized(Refused):
-    """401 or 403: key and secret are missing, wrong, expired or lack rights (OpenQA::Shared::Controller::Auth)."""
+    """401 or 403: key and secret are missing, wrong, expired or lack rights
+    (OpenQA::Shared::Controller::Auth).
+    """
 
 
 class ClockSkew(Unauthorized):
-    """403 `timestamp mismatch`: our clock and the server's differ by more than its tolerance (300 s by default)."""
+    """403 `timestamp mismatch`: our clock and the server's differ by more than its tolerance (300 s by
+    default).
+    """
 
     def __init__(
         self,
@@ -116,7 +127,9 @@ class NotFound(Refused):
 
 
 class Garbage(OpenQAError):
-    """An answer that makes no sense: wrong types, HTML for JSON, too large, nested too deep, a redirect loop."""
+    """An answer that makes no sense: wrong types, HTML for JSON, too large, nested too deep, a redirect
+    loop.
+    """
 
 
 class UnsafeName(PseudoworkerError):

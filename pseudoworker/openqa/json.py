@@ -16,9 +16,10 @@ class NotJson(ValueError):
 def decode(text: str | bytes) -> Json:
     """Parse one JSON document; raise NotJson for anything else.
 
-    Refused besides syntax errors: bytes that are no UTF-8, NaN and infinities (also as `1e999`), numbers of thousands
-    of digits, and nesting that Python's parser cannot follow (about 1000 levels). Of equal keys the last one counts.
-    Half surrogates (`\\ud800` alone), which no encoder would take later, become U+FFFD.
+    Refused besides syntax errors: bytes that are no UTF-8, NaN and infinities (also as `1e999`), numbers of
+    thousands of digits, and nesting that Python's parser cannot follow (about 1000 levels). Of equal keys
+    the last one counts. Half surrogates (`\\ud800` alone), which no encoder would take later, become
+    U+FFFD.
     """
     try:
         if isinstance(text, bytes):

@@ -1,7 +1,8 @@
 """The messages of the worker websocket, both ways (OpenQA::WebSockets, OpenQA::Worker::CommandHandler).
 
-`parse` reads what a master sends and never raises: whatever it cannot use becomes `InvalidGrab` (jobs that have to be
-rejected, so that the master schedules them anew) or `Ignored` (to be logged). The builders make what a worker sends.
+`parse` reads what a master sends and never raises: whatever it cannot use becomes `InvalidGrab` (jobs that
+have to be rejected, so that the master schedules them anew) or `Ignored` (to be logged). The builders make
+what a worker sends.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class GrabJobs:
 
 @dataclass(frozen=True)
 class InvalidGrab:
-    """A grab message that cannot be obeyed; the ids that could be read have to be rejected with the reason."""
+    """A grab message that cannot be obeyed; the ids that could be read have to be rejected with the
+    reason.
+    """
 
     ids: tuple[int, ...]
     reason: str
@@ -151,8 +154,8 @@ def working(
 ) -> dict[str, Json]:
     """The status of a worker that has a job.
 
-    `host` is the master as the worker knows it, `job` is `Grabbed.raw` (the master compares its id and its JOBTOKEN),
-    `pending_ids` are jobs of the same `grab_jobs` that wait for their turn.
+    `host` is the master as the worker knows it, `job` is `Grabbed.raw` (the master compares its id and its
+    JOBTOKEN), `pending_ids` are jobs of the same `grab_jobs` that wait for their turn.
     """
     status: dict[str, Json] = {
         "type": "worker_status",

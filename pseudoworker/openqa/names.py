@@ -13,8 +13,9 @@ LONGEST = 255
 def safe_name(name: str) -> str:
     """Return `name` when it is one plain file name, else raise UnsafeName saying why not.
 
-    openQA stores an artefact under whatever name it is given, `../../x` included (OpenQA::Schema::Result::Jobs
-    create_artefact), so a name that one side chose must pass here before it reaches the other side or a disk.
+    openQA stores an artefact under whatever name it is given, `../../x` included
+    (OpenQA::Schema::Result::Jobs create_artefact), so a name that one side chose must pass here before it
+    reaches the other side or a disk.
     """
     problem = _problem(name)
     if problem:

@@ -47,7 +47,8 @@ OnRetry = Callable[[Retry], None]
 
 _TEMPORARY: tuple[type[OpenQAError], ...] = (Unreachable, Busy, ServerFailed, ClockSkew)
 
-# A master gives a silent worker up after worker_timeout, 1800 s by default: outages up to that length are bridged.
+# A master gives a silent worker up after worker_timeout, 1800 s by default: outages up to that length are
+# bridged.
 _OUTAGE = 1800.0
 
 REGISTER = Policy("register", _TEMPORARY, limit=60, first=1, longest=15, timeout=30)
@@ -55,13 +56,17 @@ REGISTER = Policy("register", _TEMPORARY, limit=60, first=1, longest=15, timeout
 STATUS = Policy("status", _TEMPORARY, limit=_OUTAGE, first=0.5, longest=30, timeout=60)
 ARTEFACT = Policy("artefact", _TEMPORARY, limit=_OUTAGE, first=0.5, longest=30, timeout=60)
 CHUNK = Policy("chunk", _TEMPORARY, limit=_OUTAGE, first=1, longest=30, timeout=120)
-"""A chunk of an asset. The last one writes a checksum over the whole file before it answers, which takes its time."""
+"""A chunk of an asset. The last one writes a checksum over the whole file before it answers, which takes
+its time.
+"""
 SET_DONE = Policy("set_done", _TEMPORARY, limit=_OUTAGE, first=0.5, longest=30, timeout=120)
 """Harmless twice: the second one leaves the result alone (OpenQA::Schema::Result::Jobs done)."""
 DUPLICATE = Policy("duplicate", _TEMPORARY, limit=120, first=0.5, longest=15, timeout=60)
 """Harmless twice: a job that has a clone gets no other (OpenQA::Schema::Result::Jobs can_be_duplicated)."""
 CREATE = Policy("create", (), limit=60, first=0, longest=0, timeout=120)
-"""POST jobs on the slave. Never repeated: after any doubt the caller looks for the job by FEDERATED_REPORT."""
+"""POST jobs on the slave. Never repeated: after any doubt the caller looks for the job by
+FEDERATED_REPORT.
+"""
 CANCEL = Policy("cancel", _TEMPORARY, limit=_OUTAGE, first=0.5, longest=30, timeout=60)
 READ = Policy("read", _TEMPORARY, limit=_OUTAGE, first=0.5, longest=30, timeout=60)
 POLL = Policy("poll", (), limit=30, first=0, longest=0, timeout=30)
@@ -82,8 +87,8 @@ async def retrying(
 ) -> T:
     """Await `call()` until it succeeds or its error is final by `policy`; then raise that error.
 
-    Pauses are exponential with full jitter (any length between 0 and the bound). A server that names a time to wait
-    (`Busy.retry_after`) is not asked earlier, and not at all when that time lies beyond the limit.
+    Pauses are exponential with full jitter (any length between 0 and the bound). A server that names a time
+    to wait (`Busy.retry_after`) is not asked earlier, and not at all when that time lies beyond the limit.
     """
     started = clock()
     attempt = 0

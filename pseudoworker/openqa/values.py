@@ -1,4 +1,6 @@
-"""Values as Perl's JSON writes them: a number may be a string, a flag 1 or "0", a setting a number or null."""
+"""Values as Perl's JSON writes them: a number may be a string, a flag 1 or "0", a setting a number or
+null.
+"""
 
 from __future__ import annotations
 

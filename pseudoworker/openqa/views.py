@@ -1,7 +1,8 @@
 """What the JSON of openQA's read API says, as frozen data; every field checked.
 
 Shapes: OpenQA::Schema::Result::Jobs to_hash, OpenQA::WebAPI::Controller::API::V1::Job list and show,
-OpenQA::Utils read_test_modules (OpenQA::Schema::Result::Jobs in newer releases) and OpenQA::Schema::Result::Workers info.
+OpenQA::Utils read_test_modules (OpenQA::Schema::Result::Jobs in newer releases) and
+OpenQA::Schema::Result::Workers info.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ Broken = Callable[[int | None, Garbage], None]
 
 
 def parse_job(document: Json, *, url: str = "") -> JobView:
-    """The job of GET jobs/<id>, jobs/<id>/details, or one of the list's; raises Garbage naming what is wrong."""
+    """The job of GET jobs/<id>, jobs/<id>/details, or one of the list's; raises Garbage naming what is
+    wrong.
+    """
     job = document
     if isinstance(document, dict) and isinstance(document.get("job"), dict):
         job = document["job"]
@@ -102,8 +105,8 @@ def parse_job(document: Json, *, url: str = "") -> JobView:
 def parse_jobs(document: Json, *, url: str = "", broken: Broken | None = None) -> tuple[JobView, ...]:
     """The jobs of GET jobs.
 
-    Raises Garbage when the whole makes no sense. A single job that makes none is told to `broken` with its id, where
-    it has one, so that it does not blind us for the others; without `broken` it raises too.
+    Raises Garbage when the whole makes no sense. A single job that makes none is told to `broken` with its
+    id, where it has one, so that it does not blind us for the others; without `broken` it raises too.
     """
     return tuple(_each(document, "jobs", url, broken, lambda job: parse_job(job, url=url)))
 

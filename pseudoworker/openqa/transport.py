@@ -1,0 +1,118 @@
+"""One HTTP request and its answer's head, through requests' adapter: no environment, no cookies, no
+repetition.
+
+`requests.Session` is left out on purpose. It would follow redirects with our headers, read proxies, netrc and
+certificate settings from the environment, keep cookies (openQA takes a key beside a session for a CSRF
+attack) and cost more than the request itself. The adapter alone keeps the connections.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from pseudoworker.openqa.deadlines import Call, current_call
+
+Body = bytes | Iterator[bytes] | None
+
+
+def tls_context(ca_file: Path | str | None) -> ssl.SSLContext:
+    """Trust the certificate authorities of `ca_file`, or the system's when it is None."""
+    return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+
+
+class Transport(HTTPAdapter):
+    """Sends requests over kept connections, each watched by the `Call` its thread works on.
+
+    `pool_size` is how many idle connections an origin keeps; more are opened when needed and closed after
+    use.
+    """
+
+    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
+        self._context = context
+        super().__init__(pool_connections=8, pool_maxsize=pool_size)
+
+    def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float
+    ) -> requests.Response:
+        """Send one request and wait for the head of its answer; the body is still to be read from `.raw`.
+
+        `timeout` bounds connecting and each single wait. Raises whatever requests and urllib3 raise
+        (see `failures.no_answer`). `headers` must hold Content-Length when `body` is an iterator.
+        """
+        request = requests.PreparedRequest()
+        request.method = method
+        request.url = url
+        request.headers = CaseInsensitiveDict(headers)
+        # typed as bytes or str, yet urllib3 takes any iterable of bytes
+        request.body = body  # type: ignore[assignment]
+        return self.send(request, stream=True, timeout=timeout, proxies={})
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Of HTTPAdapter: make the pools use our TLS context and our connections."""
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, *_args: Any, **_kwargs: Any
+    ) -> HTTPConnectionPool:
+        """Of HTTPAdapter: the context is the pool manager's, not one made of `verify` and certifi."""
+        assert request.url is not None
+        pool: HTTPConnectionPool = self.poolmanager.connection_from_url(request.url)
+        return pool
+
+    def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
+        """Of HTTPAdapter: nothing to set, the context says it all."""
+
+
+class _Watched:
+    """Tells the call of this thread which socket it is about to use, and no earlier call any more."""
+
+    _call: Call | None = None
+
+    def _hand_over(self, connection: socket.socket) -> None:
+        if self._call is not None:
+            self._call.detach()
+        self._call = current_call()
+        if self._call is not None:
+            self._call.attach(connection)
+
+
+class _HTTPConnection(_Watched, HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        connection = super()._new_conn()
+        self._hand_over(connection)
+        return connection
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            self._hand_over(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _HTTPSConnection(_Watched, HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self._hand_over(self.sock)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            self._hand_over(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
