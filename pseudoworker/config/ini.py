@@ -41,11 +41,6 @@ class Entry:
     origin: Origin
     """The place of the last of them."""
 
-    @property
-    def text(self) -> str | None:
-        """The value as a Perl scalar: several joined by line feeds, None for an empty here-document."""
-        return "\n".join(self.values) if self.values else None
-
 
 @dataclass(frozen=True)
 class Ini:

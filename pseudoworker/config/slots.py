@@ -79,6 +79,8 @@ def _agreed(key: str, settings: Mapping[int, Mapping[str, Setting]], mistakes: M
                 "set it in [global], or start a process for each of the two",
             )
             break
+    if first is not None:
+        first.check(mistakes)
     return first
 
 
@@ -98,12 +100,13 @@ def _worker_class(
             f"add WORKER_CLASS = {_example(classes)} to [global] or to the section of the instance",
         )
         return ()
+    setting.check(mistakes)
     for name in names:
         if not is_class(name):
             mistakes.add(
                 setting.origin,
                 f"{name!r} is no worker class",
-                "separate classes by commas; give the key once, or as WORKER_CLASS+",
+                "separate classes by commas; a class has no space in it",
             )
         elif classes.to_slave(name) is None and (classes.location or classes.pairs):
             mistakes.add(

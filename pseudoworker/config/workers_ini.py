@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pseudoworker.config.ini import Ini
-from pseudoworker.config.mistakes import Origin
+from pseudoworker.config.mistakes import Mistakes, Origin
 
 _SPACE = " \t\n\r\f\v"
 _RANGE = re.compile(r"([0-9]{1,99}) *(?:- *([0-9]{1,99}))?")
@@ -19,6 +19,18 @@ class Setting:
 
     value: str
     origin: Origin
+    is_cut: bool = False
+    """Whether more was written than counts: of a key given twice in a section, or of a here-document, openQA
+    takes the first value or line and drops the rest in silence."""
+
+    def check(self, mistakes: Mistakes) -> None:
+        """Note a mistake where something would be dropped."""
+        if self.is_cut:
+            mistakes.add(
+                self.origin,
+                "given more than once in its section; openQA takes the first",
+                "give it once, its values separated as the key wants them",
+            )
 
 
 Settings = Mapping[str, Setting]
@@ -62,19 +74,18 @@ def _concerns(section: str, instance: int) -> bool:
 
 
 def _read_section(ini: Ini, section: str, settings: dict[str, Setting], *, keep: bool = False) -> None:
-    for key, text, origin in _entries(ini, section):
+    for key, entry in ini.sections.get(section, {}).items():
         name = key.removesuffix("+").strip(_SPACE).upper()
         existing = settings.get(name)
         if existing is not None and keep:
             continue
+        is_cut = len(entry.values) > 1
+        value = entry.values[0].strip(_SPACE) if entry.values else None
         if key.endswith("+") and existing is not None:
-            settings[name] = Setting(f"{existing.value},{text or ''}", origin)
-        elif text is not None:
-            settings[name] = Setting(text, origin)
+            settings[name] = Setting(
+                f"{existing.value},{value or ''}", entry.origin, existing.is_cut or is_cut
+            )
+        elif value is not None:
+            settings[name] = Setting(value, entry.origin, is_cut)
         else:
-            settings.pop(name, None)
-
-
-def _entries(ini: Ini, section: str) -> Iterator[tuple[str, str | None, Origin]]:
-    for key, entry in ini.sections.get(section, {}).items():
-        yield key, None if entry.text is None else entry.text.strip(_SPACE), entry.origin
+            settings.pop(name, None)  # an empty here-document is Perl's undef
