@@ -1,0 +1,246 @@
+"""One fake openQA instance over real sockets: web UI, websocket server and live handler on three ports."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from email.utils import formatdate
+from pathlib import Path
+from typing import Final, Self
+
+from aiohttp import web
+
+from tests.fakes.auth import Keys
+from tests.fakes.control import Control
+from tests.fakes.creating import Creating
+from tests.fakes.database import Database, finalize
+from tests.fakes.exchange import Exchange, Route, error, page_not_found, read
+from tests.fakes.faults import Traffic, afterwards, instead
+from tests.fakes.flavour import BW, Flavour
+from tests.fakes.live import LiveView
+from tests.fakes.model import Asset, Job
+from tests.fakes.reading import Reading
+from tests.fakes.reports import Reports
+from tests.fakes.scheduler import Scheduler
+from tests.fakes.websocket import Workers
+
+Hook = Callable[[str, Exchange], Awaitable[None]]
+"""Called with `before` or `after` (the work is done, the answer not yet sent) and the request."""
+_LARGEST_BODY: Final = 1 << 30
+
+
+class FakeOpenQA:
+    """An instance: start it, talk to it as to an openQA, ask it what arrived."""
+
+    def __init__(
+        self,
+        *,
+        flavour: Flavour = BW,
+        port: int = 0,
+        key: str = "0123456789ABCDEF",
+        secret: str = "FEDCBA9876543210",
+        worker_timeout: float = 1800.0,
+        prefix: str = "",
+        redirect_websocket: bool = True,
+        keep_content: bool = True,
+        factory: Path | None = None,
+    ) -> None:
+        self.flavour = flavour
+        self.port = port
+        self.prefix = prefix
+        """Path under which a reverse proxy would show it; then all daemons answer on the one port."""
+        self.factory = factory
+        """A directory with iso/, hdd/, other/, repo/ where files may be put for `POST assets`."""
+        self.keys = Keys(key, secret)
+        self.traffic = Traffic()
+        self.hooks: list[Hook] = []
+        self.db = Database(flavour)
+        self.scheduler = Scheduler(self.db, worker_timeout)
+        self.db.wake = self.scheduler.wake
+        self.workers = Workers(self, redirect=redirect_websocket and not prefix)
+        self.reports = Reports(self, keep_content=keep_content)
+        self.live = LiveView(self)
+        self.reading = Reading(self)
+        self.control = Control(self)
+        self._rooms = (self.workers, self.reports, Creating(self), self.live, self.reading, self.control)
+        self._runners: list[web.AppRunner] = []
+        self._sites: list[tuple[web.AppRunner, int]] = []
+        self.extra_routes: list[Route] = []
+
+    @property
+    def url(self) -> str:
+        """The web UI's base URL."""
+        return f"http://127.0.0.1:{self.port}{self.prefix}"
+
+    def result_file(self, job: Job, name: str) -> bytes | None:
+        """A file of a job's result directory, or of its ulogs."""
+        content = job.files.get(name)
+        if content is None and name.startswith("details-") and name.endswith(".json"):
+            module = job.modules.get(name[8:-5])
+            content = (
+                None if module is None or module.details is None else json.dumps(module.details).encode()
+            )
+        if content is None and name in job.screenshots:
+            content = self.db.images.get(job.screenshots[name])
+        return job.ulogs.get(name) if content is None else content
+
+    def order(self, job: Job, command: str, options: Mapping[str, str]) -> None:
+        """Do to a job what a user or the instance would; raises `LookupError` for an unknown command."""
+        if command == "cancel":
+            self.db.cancel(job)
+        elif command == "restart":
+            self.db.restart(job)
+        elif command == "delete":
+            self.db.delete(job)
+        elif command == "obsolete":
+            self.db.cancel(job, "obsoleted")
+        elif command in ("abort", "quit", "developer_session_start", "livelog_start", "livelog_stop"):
+            self.db.command(job, command)
+        elif command in ("watch", "unwatch"):
+            (self.live.watch if command == "watch" else self.live.unwatch)(job)
+        elif command == "finalize":
+            finalize(job)
+        else:
+            raise LookupError(f"unknown command {command}")
+
+    def find_asset(self, kind: str, name: str) -> Asset | None:
+        """A file of the factory directory that is not registered yet, which registers it."""
+        if self.factory is None or "/" in name or name.startswith("."):
+            return None
+        path = self.factory / kind / name
+        return self.db.register(kind, name, path.read_bytes()) if path.is_file() else None
+
+    @property
+    def authority(self) -> str:
+        """`host:port`, as client.conf names it."""
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> Self:
+        """Listen; ports that were 0 are chosen now."""
+        self.port = self.port or free_ports(3)
+        one_port = bool(self.prefix)
+        routes = [route for room in self._rooms for route in room.routes()] + self.extra_routes
+        for offset, name in enumerate(("web", "websocket", "live")):
+            if one_port and name != "web":
+                break
+            app = web.Application(client_max_size=_LARGEST_BODY)
+            for route in routes:
+                if one_port or route.port == name:
+                    app.router.add_route(route.method, self.prefix + route.path, self._handler(route))
+            app.router.add_route("*", "/{rest:.*}", self._nowhere)
+            app.on_response_prepare.append(self._stamp)
+            runner = web.AppRunner(
+                app, access_log=None, handle_signals=False, shutdown_timeout=0.1, handler_cancellation=True
+            )
+            await runner.setup()
+            self._runners.append(runner)
+            self._sites.append((runner, self.port + offset))
+        await self.listen()
+        self.scheduler.start()
+        return self
+
+    async def listen(self) -> None:
+        """Accept connections (again)."""
+        for runner, port in self._sites:
+            for host in ("127.0.0.1", "::1"):
+                site = web.TCPSite(runner, host, port, backlog=2048, reuse_address=True)
+                try:
+                    await site.start()
+                except OSError:
+                    if host == "127.0.0.1":
+                        raise
+                    # A machine without IPv6 has no ::1; everything works without it.
+                    await site.stop()
+
+    async def deafen(self) -> None:
+        """Refuse connections and break the open ones: the whole instance is down, but keeps its tables."""
+        for runner, _ in self._sites:
+            for site in list(runner.sites):
+                await site.stop()
+            if runner.server is not None:
+                for connection in list(runner.server.connections):
+                    if connection.transport is not None:
+                        connection.transport.abort()
+
+    async def stop(self) -> None:
+        """Stop listening and every task."""
+        await self.scheduler.stop()
+        await self.live.stop()
+        await self.workers.stop()
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+        self._sites.clear()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+    def _handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            exchange = await read(request, route.kind)
+            kind = exchange.kind = artefact_kind(exchange) if route.kind == "artefact" else route.kind
+            self.traffic.counts[kind] += 1
+            self.traffic.received[kind] += len(exchange.body)
+            if kind == "control":
+                return await route.handler(exchange)
+            for hook in self.hooks:
+                await hook("before", exchange)
+            fault = self.traffic.take(kind) if self.traffic.faults else None
+            if fault is not None and (response := await instead(request, fault)) is not None:
+                return response
+            if route.signed and (objection := self.keys.objection(request, self.flavour)) is not None:
+                return error(objection, 403)
+            response = await route.handler(exchange)
+            if isinstance(response, web.Response) and response.body is not None:
+                self.traffic.sent[kind] += response.content_length or 0
+            for hook in self.hooks:
+                await hook("after", exchange)
+            return response if fault is None else await afterwards(request, fault, response)
+
+        return handle
+
+    async def _nowhere(self, request: web.Request) -> web.StreamResponse:
+        self.traffic.counts["nowhere"] += 1
+        self.traffic.counts[f"nowhere {request.method} {request.path}"] += 1
+        return page_not_found()
+
+    async def _stamp(self, request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = "Mojolicious (Perl)"
+        if self.keys.skew:
+            response.headers["Date"] = web_date(self.keys.now())
+
+
+def artefact_kind(exchange: Exchange) -> str:
+    """What is uploaded: `image`, `thumb`, `ulog`, `chunk` or `file`."""
+    if exchange.true("image"):
+        return "thumb" if exchange.true("thumb") else "image"
+    if exchange.get("asset"):
+        return "chunk"
+    return "ulog" if exchange.true("ulog") else "file"
+
+
+def web_date(seconds: float) -> str:
+    """A time as the Date header has it."""
+    return formatdate(seconds, usegmt=True)
+
+
+def free_ports(count: int, candidates: Sequence[int] = range(20500, 32000, 10)) -> int:
+    """The first of `count` ports in a row that nobody listens on."""
+    for first in random.Random(os.getpid()).sample(list(candidates), len(candidates)):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    probe = stack.enter_context(socket.socket())
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise RuntimeError(f"no {count} free ports in a row")
