@@ -24,7 +24,6 @@ JSON_LIMIT = 64 * 1024 * 1024
 REDIRECTS = 5
 """Redirects that are followed in a row."""
 _ERROR_LIMIT = 256 * 1024  # openQA's 404 page has 65 kB
-_REDIRECTING = frozenset({301, 302, 303, 307, 308})
 _SKEW_EVERY = 30.0
 _USER_AGENT = "pseudoworker"
 
@@ -173,7 +172,7 @@ class Exchange:
     def _target(self, request: Request, url: str, response: requests.Response) -> str | None:
         """Where the answer redirects to and may be followed to; None when it is no such redirect."""
         location = response.headers.get("Location", "")
-        if response.status_code not in _REDIRECTING or request.method != "GET" or not location:
+        if response.status_code not in failures.REDIRECTING or request.method != "GET" or not location:
             return None
         try:
             target = urljoin(url, location)

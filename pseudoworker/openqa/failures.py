@@ -41,6 +41,7 @@ FOREIGN = (
 )
 """What sending a request and reading its answer can raise."""
 
+REDIRECTING = frozenset({301, 302, 303, 307, 308})
 BUSY = frozenset({408, 425, 429, 502, 503, 504, 598})
 _LONGEST_TEXT = 300
 _LONGEST_URL = 300

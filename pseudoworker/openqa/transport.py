@@ -8,6 +8,8 @@ attack) and cost more than the request itself. The adapter alone keeps the conne
 
 from __future__ import annotations
 
+import functools
+import os
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -26,8 +28,17 @@ Body = bytes | Iterator[bytes] | None
 
 
 def tls_context(ca_file: Path | str | None) -> ssl.SSLContext:
-    """Trust the certificate authorities of `ca_file`, or the system's when it is None."""
-    return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    """Trust the certificate authorities of `ca_file`, or the system's when it is None.
+
+    One context serves all connections until the file changes: hundreds would each hold all certificates.
+    Raises OSError when the file cannot be read or holds none.
+    """
+    return _context("", 0) if ca_file is None else _context(str(ca_file), os.stat(ca_file).st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _context(ca_file: str, _modified: int) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca_file or None)
 
 
 class Transport(HTTPAdapter):
@@ -53,8 +64,8 @@ class Transport(HTTPAdapter):
         request.method = method
         request.url = url
         request.headers = CaseInsensitiveDict(headers)
-        # typed as bytes or str, yet urllib3 takes any iterable of bytes
-        request.body = body  # type: ignore[assignment]
+        content: Any = body  # declared as bytes or str, yet urllib3 takes any iterable of bytes
+        request.body = content
         return self.send(request, stream=True, timeout=timeout, proxies={})
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

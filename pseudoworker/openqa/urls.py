@@ -35,7 +35,7 @@ class Base:
         if parts.username is not None or parts.query or parts.fragment:
             raise ValueError(f"{parts.hostname}: the base URL must hold no user, query or fragment")
         prefix = parts.path.rstrip("/")
-        base = f"{parts.scheme}://{_authority(parts.hostname, parts.port)}{prefix}"
+        base = f"{parts.scheme}://{authority(parts.hostname, parts.port)}{prefix}"
         return cls(parts.scheme, parts.hostname, parts.port, prefix, base)
 
     def join(self, path: str, params: Fields = (), port_delta: int = 0) -> str:
@@ -48,7 +48,7 @@ class Base:
             raise ValueError(f"path {path!a} does not begin with a slash")
         base = self.url
         if port_delta and self.port is not None:
-            base = f"{self.scheme}://{_authority(self.host, self.port + port_delta)}{self.prefix}"
+            base = f"{self.scheme}://{authority(self.host, self.port + port_delta)}{self.prefix}"
         # Mojo::Path writes these characters, and no others, without escapes
         url = base + quote(path, safe="/!$&'()*+,;=:@-._~")
         return f"{url}?{encoded(params)}" if params else url
@@ -59,6 +59,12 @@ def encoded(fields: Fields) -> str:
     escaped."""
     items: Iterable[tuple[str, str | int]] = fields.items() if isinstance(fields, Mapping) else fields
     return "&".join(f"{_quoted(name)}={_quoted(str(value))}" for name, value in items)
+
+
+def authority(host: str, port: int | None) -> str:
+    """Host and port as a URL writes them."""
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"
 
 
 def path_and_query(url: str) -> str:
@@ -75,11 +81,6 @@ def same_origin(one: str, other: str) -> bool:
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
-
-
-def _authority(host: str, port: int | None) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return name if port is None else f"{name}:{port}"
 
 
 def _quoted(text: str) -> str:
