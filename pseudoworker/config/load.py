@@ -16,7 +16,7 @@ from pseudoworker.config.schema import Unfit, keys_of
 from pseudoworker.config.slots import Slots, read_slots
 from pseudoworker.config.sources import Sources, read_sources
 from pseudoworker.config.toml_file import ON_STOP, TABLES, TomlFile, is_class
-from pseudoworker.config.urls import client_url, is_local, worker_url
+from pseudoworker.config.urls import client_url, is_local, is_same, worker_url
 from pseudoworker.config.worker_settings import read_setting, read_worker_settings, with_address
 
 
@@ -47,13 +47,26 @@ def load(
     the resolver for this host's full name, and that only when WORKER_HOSTNAME is not set and the master is
     elsewhere.
     """
+    configuration, mistakes = examine(overrides, environment, system_directories=system_directories)
+    mistakes.raise_if_any()
+    return configuration
+
+
+def examine(
+    overrides: Overrides,
+    environment: Mapping[str, str],
+    *,
+    system_directories: Sequence[Path] = SYSTEM_DIRECTORIES,
+) -> tuple[Configuration, Mistakes]:
+    """As `load`, but give what could be understood beside all mistakes, for `pseudoworker check`.
+
+    Where there are mistakes, the configuration may lack anything: URLs may be empty, credentials None.
+    """
     if overrides.config_dir is not None:
         environment = {**environment, "OPENQA_CONFIG": str(overrides.config_dir)}
     mistakes = Mistakes()
     sources = read_sources(environment, system_directories, mistakes)
-    configuration = _Loading(overrides, environment, sources, mistakes).configuration()
-    mistakes.raise_if_any()
-    return configuration
+    return _Loading(overrides, environment, sources, mistakes).configuration(), mistakes
 
 
 @dataclass
@@ -89,6 +102,9 @@ class _Loading:
         )
         limits = self._limits(slots)
         self._assets()
+        self.origins["verbose"] = (
+            Origin("command line", key="--verbose") if self.overrides.verbose else DEFAULT
+        )
         for name, table in TABLES.items():
             if name in ("assets", "developer", "limits", "observe"):
                 for key in keys_of(table):
@@ -96,7 +112,7 @@ class _Loading:
         return Configuration(
             master=master,
             slave=slave,
-            host=self._host(is_local(master.url)),
+            host=self._host(not master.url or is_local(master.url)),
             slots=self._slots(slots, classes),
             classes=classes,
             state_dir=self._state_dir(),
@@ -177,7 +193,7 @@ class _Loading:
                 "the slave's URL is not given",
                 'add url = "https://…" to [slave], or use --slave',
             )
-        if master_url and master_url == slave_url:
+        if master_url and slave_url and is_same(master_url, slave_url):
             self.mistakes.add(
                 self.origins["slave.url"],
                 f"master and slave are both {slave_url}",
