@@ -22,6 +22,9 @@ _WEBSOCKET_API_VERSION = 1
 """`OpenQA::Constants`, WEBSOCKET_API_VERSION; the same in all releases so far."""
 
 
+_CPUINFO = Path("/proc/cpuinfo")
+
+
 class IncompatibleMaster(PseudoworkerError):
     """The master speaks another version of the worker's protocol (426); a newer pseudoworker may know it."""
 
@@ -47,7 +50,7 @@ class Capabilities:
     def of_this_machine(cls, isotovideo_interface_version: int = 0) -> "Capabilities":
         """What a stock worker on this machine would say."""
         arch = platform.machine()
-        cpu = _cpu(Path("/proc/cpuinfo"))
+        cpu = _cpu(_CPUINFO)
         return cls(
             cpu_arch=arch,
             mem_max=psutil.virtual_memory().total // 2**20,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pseudoworker.slave.posting import NewJob, UnpostableJob, form_fields
 
 NAMES = st.text("ABCD:_1", min_size=1, max_size=5)
-SETTINGS = st.dictionaries(NAMES, st.text(max_size=12), max_size=4).map(lambda found: {**found, "TEST": "t"})
+SETTINGS = st.dictionaries(NAMES, st.text(max_size=9), max_size=4).map(lambda own: own | {"TEST": "t"})
 
 
 def as_openqa_reads(fields: list[tuple[str, str]]) -> dict[str, dict[str, str]]:

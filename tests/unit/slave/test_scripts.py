@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def test_the_first_line_about_each_module_counts() -> None:
 def test_it_does_not_matter_where_the_log_is_cut(cuts: list[int]) -> None:
     borders = [0, *sorted(cuts), len(LOG)]
     scripts = LogScripts()
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in pairwise(borders):
         scripts.feed(LOG[start:end])
     assert scripts.scripts == SCRIPTS
 
