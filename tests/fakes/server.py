@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import random
-import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from pathlib import Path
 from typing import Final, Self
@@ -23,6 +19,7 @@ from tests.fakes.faults import Traffic, afterwards, instead
 from tests.fakes.flavour import BW, Flavour
 from tests.fakes.live import LiveView
 from tests.fakes.model import Asset, Job
+from tests.fakes.ports import free_ports
 from tests.fakes.reading import Reading
 from tests.fakes.reports import Reports
 from tests.fakes.scheduler import Scheduler
@@ -51,6 +48,8 @@ class FakeOpenQA:
     ) -> None:
         self.flavour = flavour
         self.port = port
+        self.public_port: int | None = None
+        """Where clients find the web UI when something stands between (a fault proxy): redirects name it."""
         self.prefix = prefix
         """Path under which a reverse proxy would show it; then all daemons answer on the one port."""
         self.factory = factory
@@ -229,18 +228,3 @@ def artefact_kind(exchange: Exchange) -> str:
 def web_date(seconds: float) -> str:
     """A time as the Date header has it."""
     return formatdate(seconds, usegmt=True)
-
-
-def free_ports(count: int, candidates: Sequence[int] = range(20500, 32000, 10)) -> int:
-    """The first of `count` ports in a row that nobody listens on."""
-    for first in random.Random(os.getpid()).sample(list(candidates), len(candidates)):
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    probe = stack.enter_context(socket.socket())
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise RuntimeError(f"no {count} free ports in a row")

@@ -178,7 +178,8 @@ class Workers:
             return page_not_found()
         if not self.redirect:
             return await self.connect(exchange)
-        location = f"http://localhost:{self.server.port + 1}/ws/{exchange.path['worker']}"
+        port = (self.server.public_port or self.server.port) + 1
+        location = f"http://localhost:{port}/ws/{exchange.path['worker']}"
         return web.Response(status=302, headers={"Location": location})
 
     async def connect(self, exchange: Exchange) -> web.StreamResponse:

@@ -15,6 +15,7 @@ from tests.fakes.caller import Caller
 from tests.fakes.flavour import BW, SID, TX, Flavour
 from tests.fakes.master import FakeMaster
 from tests.fakes.pair import until
+from tests.fakes.remote import running
 from tests.fakes.slave import FakeSlave
 
 REGISTRATION = {
@@ -383,3 +384,21 @@ async def test_the_control_interface_shows_and_orders() -> None:
         assert (
             await client.post_json("/fake/faults", {"kind": "jobs", "action": "status", "nope": 1})
         ).status == 400
+
+
+async def test_the_fakes_run_as_processes() -> None:
+    async with running("tests.fakes.slave", "--workers", "qemu_x86_64:2", "--flavour", "tx") as slave:
+        ids = await slave.post({"TEST": "t", "FAKE_SCRIPT": json.dumps({"hold": ["boot"]})}, 2)
+        await slave.fault("jobs", "status", status=500)
+        for job in ids:
+            while (await slave.job(job))["state"] != "running":
+                continue
+            await slave.order(job, "open")
+            while (await slave.job(job))["state"] != "done":
+                continue
+        assert (await slave.state())["jobs"] == {"done/passed": 2}
+        assert await slave.violations() == []
+        with pytest.raises(RuntimeError, match="unknown"):
+            await slave.set(nonsense=1)
+    async with running("tests.fakes.master", "--discard") as master:
+        assert await master.post({"TEST": "t"}) == [1]
