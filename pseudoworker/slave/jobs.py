@@ -158,14 +158,14 @@ class SlaveJobs:
                     break
         return found
 
-    async def cancel(self, job_id: int) -> bool:
+    async def cancel(self, job_id: int, *, policy: Policy = CANCEL) -> bool:
         """Cancel a job, and with it its parallel cluster. Doing it twice, or to a finished job, changes
         nothing.
 
         :return: False when the job does not exist (any more).
         """
         try:
-            await self._client.post_form(f"{_JOBS}/{job_id}/cancel", [], policy=CANCEL)
+            await self._client.post_form(f"{_JOBS}/{job_id}/cancel", [], policy=policy)
         except NotFound:
             return False
         return True

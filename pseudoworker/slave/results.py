@@ -84,6 +84,15 @@ class SlaveResults:
             return None
         return report(document, md5_of, module_result=module_result)
 
+    async def secrets(self, job_id: int) -> set[str]:
+        """The job's JOBTOKEN, by the vars.json that its worker uploaded; nothing when there is none (yet)."""
+        try:
+            document = await self._client.get_json(file_path(job_id, "vars.json"), policy=READ)
+        except (NotFound, Garbage):
+            return set()
+        token = document.get("JOBTOKEN") if isinstance(document, dict) else None
+        return {token} if isinstance(token, str) and token else set()
+
     async def text(self, job_id: int, module: str, name: str) -> bytes:
         """Fetch a text file of a module.
 

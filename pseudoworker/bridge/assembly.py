@@ -1,0 +1,153 @@
+"""Puts the services of one process together, and takes them apart again."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from pseudoworker.bridge.assets.provider import Held, Provided
+from pseudoworker.bridge.availability import Availability
+from pseudoworker.bridge.cluster import Clusters
+from pseudoworker.bridge.creation import Creation
+from pseudoworker.bridge.crew import Crew
+from pseudoworker.bridge.journal import Journal
+from pseudoworker.bridge.reaper import Reaper
+from pseudoworker.bridge.services import MASTER_OUTAGE, Services
+from pseudoworker.bridge.settings import UnmappedClass, slave_classes, worker_classes
+from pseudoworker.bridge.watched import WatchedJobs
+from pseudoworker.config.model import Configuration, Site
+from pseudoworker.master.job import MasterJob
+from pseudoworker.observe.metrics import Metrics
+from pseudoworker.openqa.client import Client
+from pseudoworker.openqa.messages import Grabbed
+from pseudoworker.openqa.retry import READ
+from pseudoworker.openqa.transport import tls_context
+from pseudoworker.openqa.views import JobView, parse_job
+from pseudoworker.slave.capacity import capacity
+from pseudoworker.slave.jobs import SlaveJobs
+from pseudoworker.slave.live import LiveSource
+from pseudoworker.slave.results import SlaveResults
+from pseudoworker.slave.script_search import ScriptSearch
+from pseudoworker.slave.watch import Watcher
+
+logger = logging.getLogger(__name__)
+
+JOURNAL = "journal.sqlite"
+LOOK_EVERY = 10.0
+"""Seconds between two looks at the slave's workers."""
+
+
+@contextlib.asynccontextmanager
+async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Services]:
+    """The services of one process, opened; closed in the end. Raises JournalError when the journal can not
+    be used."""
+    limits = configuration.limits
+    metrics = Metrics()
+    async with contextlib.AsyncExitStack() as stack:
+        threads = _threads(stack, limits.threads, "request")
+        transfer_threads = _threads(stack, limits.threads, "transfer")
+        master = _client(stack, "master", configuration.master, metrics, threads, limits.requests_in_flight)
+        slave = _client(stack, "slave", configuration.slave, metrics, threads, limits.requests_in_flight)
+        journal = Journal(configuration.state_dir / JOURNAL, master_url=master.url, slave_url=slave.url)
+        await journal.open()
+        stack.push_async_callback(journal.close)
+        slave_jobs = SlaveJobs(slave)
+        creation = Creation(slave_jobs, group=configuration.group, limit=MASTER_OUTAGE)
+        live_source = LiveSource(slave.url, tls=tls_context(configuration.slave.ca_file))
+
+        async def master_view(job_id: int) -> JobView:
+            path = f"/api/v1/jobs/{job_id}"
+            return parse_job(await master.get_json(path, policy=READ), url=master.url_of(path))
+
+        assets, products = _Assets(), _Products()
+        yield Services(
+            configuration=configuration,
+            master=master,
+            slave=slave,
+            slave_jobs=slave_jobs,
+            slave_results=SlaveResults(slave),
+            watcher=Watcher(slave_jobs, limits.poll_interval),
+            journal=journal,
+            reaper=Reaper(journal, slave_jobs),
+            creation=creation,
+            clusters=Clusters(
+                why_not=lambda view: _why_not(configuration, view),
+                gather_timeout=limits.cluster_timeout,
+                ready_timeout=limits.queue_timeout,
+                create_all=creation.create_all,
+            ),
+            availability=Availability(
+                fetch=lambda: capacity(slave),
+                obstacle=assets.problem,
+                slots=crew.states,
+                loads=crew.loads,
+                changed=crew.offer,
+                allowance=limits.queue_allowance,
+                interval=LOOK_EVERY,
+            ),
+            assets=assets,
+            products=products,
+            live_source=live_source,
+            watched_jobs=WatchedJobs(),
+            script_search=ScriptSearch(slave, live_source),
+            metrics=metrics,
+            transfer_threads=transfer_threads,
+            master_view=master_view,
+            on_retry=lambda retry: metrics.retry("slave", retry.policy, type(retry.error).__name__),
+        )
+
+
+def _threads(stack: contextlib.AsyncExitStack, count: int, name: str) -> ThreadPoolExecutor:
+    threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+    stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+    return threads
+
+
+def _client(
+    stack: contextlib.AsyncExitStack,
+    side: str,
+    site: Site,
+    metrics: Metrics,
+    threads: ThreadPoolExecutor,
+    in_flight: int,
+) -> Client:
+    credentials = site.credentials
+    client = Client(
+        site.url,
+        credentials.key if credentials else "",
+        credentials.secret if credentials else "",
+        ca_file=site.ca_file,
+        executor=threads,
+        in_flight=in_flight,
+        observer=metrics.side(side),
+        on_retry=lambda retry: metrics.retry(side, retry.policy, type(retry.error).__name__),
+    )
+    stack.callback(client.close)
+    return client
+
+
+def _why_not(configuration: Configuration, view: JobView) -> str | None:
+    """Why a job of the master can not come to a slot of this process."""
+    try:
+        slave_classes(view.settings, configuration.classes.to_slave)
+    except UnmappedClass as error:
+        return f"can not run here: {error}"
+    wanted = worker_classes(view.settings)
+    if not any(set(wanted) <= set(slot.worker_class) for slot in configuration.slots):
+        return f"needs a worker of class {','.join(wanted)}, which no slot of this pseudoworker has"
+    return None
+
+
+class _Assets:
+    async def provide(self, job: Grabbed, note: Callable[[str], None]) -> Provided:
+        return Provided({}, {}, 0, Held())
+
+    async def problem(self) -> str | None:
+        return None
+
+
+class _Products:
+    async def relay(self, view: JobView, master: MasterJob, note: Callable[[str], None]) -> int:
+        return 0

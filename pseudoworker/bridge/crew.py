@@ -1,0 +1,211 @@
+"""All slots of the process: started one after the other, offered by availability, drained, aborted, let
+go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from pseudoworker.bridge.availability import Load
+from pseudoworker.bridge.availability import Slot as SlotState
+from pseudoworker.bridge.lifecycle import Stop
+from pseudoworker.bridge.services import Services
+from pseudoworker.bridge.slot import Slot
+from pseudoworker.config.model import Configuration, SlotConfig
+from pseudoworker.errors import PseudoworkerError
+from pseudoworker.master.link import Link, Pace
+from pseudoworker.master.registration import Capabilities, Identity, Registration, register
+from pseudoworker.observe.logs import SlotLogger
+from pseudoworker.observe.snapshot import SlotSnapshot
+from pseudoworker.openqa.websocket import Connection, connect
+
+logger = logging.getLogger(__name__)
+
+ABORT_TIMEOUT = 90.0
+"""Seconds that the jobs have for their end when the process is aborted."""
+
+
+class Crew:
+    """The slots. `dismiss`, `abort` and `drain` ask for the end; `dismissed` waits until it has come."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._slots: list[Slot] = []
+        self._links: dict[int, asyncio.Task[None]] = {}
+        self._end = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+        self._worked = False
+        self._wanted = 0
+
+    async def muster(self, services: Services, *, ended: Callable[[PseudoworkerError], None]) -> None:
+        """Make the slots, and give each the jobs that an earlier process left. `ended` is told what ends a
+        link for good."""
+        self._services = services
+        self._ended = ended
+        capabilities = Capabilities.of_this_machine()
+        self._slots = [self._slot(config, capabilities) for config in self._configuration.slots]
+        pairings = await services.journal.pairings(slot.instance for slot in self._slots)
+        for slot in self._slots:
+            own = [pairing for pairing in pairings if pairing.slot == slot.instance]
+            for pairing in own:
+                logger.info("Going on with job %d in slot %d", pairing.master_id, slot.instance)
+            slot.resume(own)
+
+    async def run(self) -> None:
+        """Connect the slots, those with jobs first, no faster than `start_rate`; then keep their number
+        right."""
+        while True:
+            self._wanted = self._number_wanted()
+            for slot in sorted(self._slots, key=lambda slot: not slot.runs()):
+                if slot.instance not in self._links and (slot.runs() or self._is_wanted(slot)):
+                    self._connect(slot)
+                    await asyncio.sleep(1 / self._configuration.limits.start_rate)
+            for slot in self._slots:
+                if slot.instance in self._links and not slot.runs() and not self._is_wanted(slot):
+                    await self._disconnect(slot)
+            if not self._configuration.auto_slots:
+                return
+            await self._services.availability.looked()
+
+    # For availability:
+
+    def states(self) -> Sequence[SlotState]:
+        """All slots."""
+        return [slot.state for slot in self._slots]
+
+    def loads(self) -> Sequence[Load]:
+        """All jobs that need a worker of the slave."""
+        return [load for slot in self._slots for load in slot.loads()]
+
+    def offer(self, verdicts: Mapping[int, str | None]) -> None:
+        """Tell each slot whether it may take a job."""
+        for slot in self._slots:
+            if slot.instance in verdicts:
+                slot.verdict(verdicts[slot.instance])
+
+    def changed(self) -> None:
+        """A job was taken, moved on or ended."""
+        self._services.availability.decide()
+        busy = any(slot.runs() for slot in self._slots)
+        self._worked = self._worked or busy
+        if self._configuration.worker.terminate_after_jobs_done and self._worked and not busy:
+            logger.info("All jobs are done: terminating as TERMINATE_AFTER_JOBS_DONE says")
+            self.dismiss()
+
+    # For the daemon:
+
+    def snapshots(self) -> tuple[SlotSnapshot, ...]:
+        """For `pseudoworker status` and the like."""
+        return tuple(slot.snapshot() for slot in self._slots)
+
+    def dismiss(self) -> None:
+        """Stop now; jobs go on on the slave, and with the next process."""
+        self._end.set()
+
+    def drain(self) -> None:
+        """Stop when all jobs have ended; take no new one."""
+        logger.info("Finishing the current jobs, taking no new ones")
+        self._finish(None)
+
+    def abort(self) -> None:
+        """Stop the jobs as a stock worker that quits does: cancelled here, duplicated on the master."""
+        for slot in self._slots:
+            slot.stop(Stop.QUIT)
+        self._finish(ABORT_TIMEOUT)
+
+    async def dismissed(self) -> None:
+        """Wait for the end."""
+        await self._end.wait()
+
+    async def detach(self) -> None:
+        """Let go of everything: idle workers say good-bye, jobs are left as they are."""
+        if self._ending is not None:
+            self._ending.cancel()
+        await asyncio.gather(*(slot.leave() for slot in self._slots))
+        for task in self._links.values():
+            task.cancel()
+        await asyncio.gather(*self._links.values(), return_exceptions=True)
+        await asyncio.gather(*(slot.detach() for slot in self._slots))
+
+    def _finish(self, timeout: float | None) -> None:
+        for slot in self._slots:
+            slot.drain()
+        if self._ending is not None:
+            self._ending.cancel()
+        self._ending = asyncio.create_task(self._wait_for_jobs(timeout))
+
+    async def _wait_for_jobs(self, timeout: float | None) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                for slot in self._slots:
+                    await slot.emptied()
+        except TimeoutError:
+            logger.error("Jobs did not end in time and are left to the next process")
+        self._end.set()
+
+    # The links:
+
+    def _slot(self, config: SlotConfig, capabilities: Capabilities) -> Slot:
+        slot_logger = SlotLogger(logger, config.instance)
+        slot = Slot(self._services, config, logger=slot_logger, changed=self.changed)
+        configuration, services = self._configuration, self._services
+        identity = Identity(
+            host=configuration.host,
+            instance=config.instance,
+            worker_class=",".join(config.worker_class),
+            capabilities=capabilities,
+            parallel_one_host_only=configuration.worker.parallel_one_host_only,
+        )
+        credentials = configuration.master.credentials
+
+        async def register_slot(job_ids: Sequence[int]) -> Registration:
+            return await register(services.master, identity, job_ids)
+
+        async def connect_slot(worker_id: int) -> Connection:
+            return await connect(
+                services.master.url,
+                worker_id,
+                credentials.key if credentials else "",
+                credentials.secret if credentials else "",
+                configuration.master.ca_file,
+            )
+
+        slot.link = Link(
+            slot,
+            register=register_slot,
+            connect=connect_slot,
+            pace=Pace(configuration.worker.status_min_interval, configuration.worker.status_max_interval),
+            beat=lambda: services.metrics.beat(config.instance),
+            logger=slot_logger,
+        )
+        return slot
+
+    def _connect(self, slot: Slot) -> None:
+        assert slot.link is not None
+        task = asyncio.create_task(slot.link.run(), name=f"slot {slot.instance}")
+        self._links[slot.instance] = task
+        task.add_done_callback(self._link_ended)
+
+    async def _disconnect(self, slot: Slot) -> None:
+        await slot.leave()
+        task = self._links.pop(slot.instance)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        self._services.metrics.forget_beat(slot.instance)
+
+    def _link_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        logger.error("Internal error of %s: stopping", task.get_name(), exc_info=error)
+        self._ended(error if isinstance(error, PseudoworkerError) else PseudoworkerError(repr(error)))
+
+    def _is_wanted(self, slot: Slot) -> bool:
+        return any(slot is one for one in self._slots[: self._wanted])
+
+    def _number_wanted(self) -> int:
+        if not self._configuration.auto_slots:
+            return len(self._slots)
+        classes = {frozenset({name}) for slot in self._slots for name in slot.classes}
+        capacity = self._services.availability.capacity
+        return len({worker.id for one in classes for worker in capacity.serving(one)})

@@ -1,0 +1,287 @@
+"""The modules of one slave job, brought to the master: their order, their results, their screenshots and
+texts.
+
+Results are posted first; the master answers which screenshots and texts it has already, and only the others
+are fetched and sent. What it took is written to the journal, so that a restart of the process reports no
+module twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pseudoworker.bridge.journal import Journal
+from pseudoworker.bridge.transfer import Transfer, Transfers
+from pseudoworker.master.job import MasterJob, StatusAnswer
+from pseudoworker.openqa import states
+from pseudoworker.openqa.errors import NotFound
+from pseudoworker.openqa.json import Json
+from pseudoworker.openqa.views import JobView, ModuleView
+from pseudoworker.slave.results import Details, SlaveResults
+from pseudoworker.slave.steps import ModuleReport
+
+ORDERED = "module order"
+REPORTED = "module"
+COMPLETE = "module files"
+RESET: Json = {"result": "na"}
+"""A module without a result, in os-autoinst's word (`OpenQA::Schema::Result::JobModules`,
+`update_result`)."""
+
+Scripts = Callable[[JobView, Iterable[ModuleView]], Awaitable[Mapping[str, str]]]
+"""Tells the script of each module."""
+
+
+@dataclass
+class Progress:
+    """What the master knows of the modules. All but `shown` is in the journal as well."""
+
+    ordered: dict[str, str] = field(default_factory=dict)
+    """Modules that stand in the master's list, with their scripts."""
+    reported: dict[str, str] = field(default_factory=dict)
+    """Fingerprint of each finished module that the master took."""
+    complete: set[str] = field(default_factory=set)
+    """Finished modules whose screenshots and texts are all there."""
+    shown: set[str] = field(default_factory=set)
+    """Modules that the master shows with a result or as running."""
+
+
+class ModuleRelay:
+    """Reports the modules of one job; `update` is not called twice at a time."""
+
+    def __init__(
+        self,
+        *,
+        master: MasterJob,
+        slave: SlaveResults,
+        journal: Journal,
+        transfers: Transfers,
+        scripts: Scripts,
+        scrub: Callable[[bytes], bytes],
+        note: Callable[[str], None],
+        relayed: Callable[[int], None],
+        completed: Callable[[str], None],
+    ) -> None:
+        """`scrub` takes secrets of the slave out of a text; `note` is told what could not be relayed;
+        `relayed` the bytes that were sent; `completed` the module whose files are all on the master."""
+        self._master = master
+        self._slave = slave
+        self._journal = journal
+        self._transfers = transfers
+        self._scripts = scripts
+        self._note = note
+        self._relayed = relayed
+        self._scrub = scrub
+        self._completed = completed
+        self._posting = asyncio.Lock()
+        self._bringing: set[str] = set()
+        """Reported modules whose files are on their way."""
+        self._sent: set[str] = set()
+        """Screenshots (md5) and files that are on the master or on their way."""
+        self.progress = Progress()
+
+    async def load(self) -> None:
+        """Take up what an earlier process reported."""
+        job_id = self._master.job_id
+        reported = await self._journal.acknowledged(job_id, REPORTED)
+        self.progress = Progress(
+            ordered=await self._journal.acknowledged(job_id, ORDERED),
+            reported=reported,
+            complete=set(await self._journal.acknowledged(job_id, COMPLETE)),
+            shown=set(reported),
+        )
+
+    async def start_over(self) -> None:
+        """The slave restarted the job: take back what the master shows of the modules, until they come
+        anew."""
+        job_id = self._master.job_id
+        stale = sorted(self.progress.shown)
+        self.progress = Progress(ordered=self.progress.ordered)
+        self._sent.clear()
+        self._bringing.clear()
+        await self._journal.forget(job_id)
+        await self._journal.acknowledge(job_id, ORDERED, self.progress.ordered)
+        if stale:
+            await self.post(None, {"result": dict.fromkeys(stale, RESET)})
+
+    async def post(self, view: JobView | None, status: Mapping[str, Json]) -> StatusAnswer:
+        """Post a status; the running module of `view` is marked in it."""
+        async with self._posting:
+            results = status.get("result")
+            marked = dict(results) if isinstance(results, dict) else {}
+            if view is not None and (running := self.running(view)) is not None:
+                marked.setdefault(running, {"result": states.RUNNING})
+                self.progress.shown.add(running)
+            return await self._master.post_status({**status, "result": marked} if marked else status)
+
+    def running(self, view: JobView) -> str | None:
+        """The module that runs by the slave's list, if it stands in the master's list and has not been
+        reported."""
+        for module in view.modules:
+            if module.result == states.RUNNING and module.name in self.progress.ordered:
+                return module.name if module.name not in self.progress.reported else None
+        return None
+
+    async def update(self, view: JobView, *, final: bool = False) -> bool:
+        """Report what the master lacks: new modules and those that finished; with `final` whatever differs
+        from what the slave shows. Screenshots and texts follow by themselves (`Transfers`).
+
+        Returns False when the slave does not have all of it yet, so that it is worth to come back in a
+        moment."""
+        due = self._due(view, final=final)
+        fingerprints: Mapping[str, str] = {}
+        reports: dict[str, ModuleReport] = {}
+        unfinished: dict[str, ModuleReport] = {}
+        whole = True
+        if due:
+            details = await self._slave.details(view.id)
+            fingerprints = {module.name: module.fingerprint for module in details.modules}
+            for module in due:
+                unchanged = fingerprints.get(module.name) == self.progress.reported.get(module.name)
+                if unchanged and (module.name in self.progress.complete or module.name in self._bringing):
+                    continue
+                found = await self._report(view.id, module, details, final=final)
+                if found is None:
+                    whole = final and whole
+                else:
+                    (unfinished if unchanged else reports)[module.name] = found
+        answer = await self._tell(view, reports)
+        reported = {name: fingerprints.get(name, "") for name in reports}
+        if reported:
+            self.progress.reported.update(reported)
+            self.progress.shown.update(reported)
+            await self._journal.acknowledge(self._master.job_id, REPORTED, reported)
+        for name, module_report in {**reports, **unfinished}.items():
+            self._bring(view.id, name, module_report, answer)
+        return whole
+
+    def _due(self, view: JobView, *, final: bool) -> list[ModuleView]:
+        if final:
+            return [module for module in view.modules if module.result != states.NONE]
+        settled = self.progress.complete | self._bringing
+        return [
+            module
+            for module in view.modules
+            if module.result in states.FINISHED_MODULE_RESULTS and module.name not in settled
+        ]
+
+    async def _report(
+        self, slave_id: int, module: ModuleView, details: Details, *, final: bool
+    ) -> ModuleReport | None:
+        """The module as a worker posts it, None when the slave does not have all of it (yet)."""
+        found = await self._slave.module_report(
+            slave_id, module.name, details.md5_of, module_result=module.result
+        )
+        if found is not None and found.missing_md5:
+            if not final:
+                return None
+            # The slave never got these images, or does not tell their address: that of their bytes has to do.
+            own = {name: await self._md5_of_bytes(slave_id, name) for name in found.missing_md5}
+            known = {**details.md5_of, **{name: md5 for name, md5 in own.items() if md5 is not None}}
+            found = await self._slave.module_report(slave_id, module.name, known, module_result=module.result)
+        for problem in found.problems if found is not None else ():
+            self._note(f"module {module.name}: {problem}")
+        return found
+
+    async def _md5_of_bytes(self, slave_id: int, name: str) -> str | None:
+        try:
+            return hashlib.md5(await self._slave.image(slave_id, name), usedforsecurity=False).hexdigest()
+        except NotFound:
+            self._note(f"screenshot {name} is missing on the slave")
+            return None
+
+    async def _tell(self, view: JobView, reports: Mapping[str, ModuleReport]) -> StatusAnswer:
+        order = await self._order(view, reports)
+        if not order and not reports:
+            return StatusAnswer(True, frozenset(), frozenset())
+        status: dict[str, Json] = {}
+        if order:
+            status["test_order"] = list(order.values())
+            self.progress.ordered.update({name: str(entry["script"]) for name, entry in order.items()})
+        if reports:
+            status["result"] = {name: found.document for name, found in reports.items()}
+        answer = await self.post(view, status)
+        if order:
+            await self._journal.acknowledge(
+                self._master.job_id, ORDERED, {name: self.progress.ordered[name] for name in order}
+            )
+        return answer
+
+    async def _order(self, view: JobView, reports: Mapping[str, ModuleReport]) -> dict[str, dict[str, Json]]:
+        """Entries of `test_order` for modules that the master does not know, in the order of the slave."""
+        new = [module for module in view.modules if module.name not in self.progress.ordered]
+        brought_along = {
+            str(entry["name"]): entry for found in reports.values() for entry in found.extra_tests
+        }
+        scripts = await self._scripts(view, [module for module in new if module.name not in brought_along])
+        return {
+            module.name: brought_along.get(module.name) or _entry(module, scripts[module.name])
+            for module in new
+        }
+
+    def _bring(self, slave_id: int, module: str, found: ModuleReport, answer: StatusAnswer) -> None:
+        """Have the files of a reported module brought over, but for those that the master knows."""
+        parts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        for md5, name in found.images.items():
+            if md5 in answer.known_images or md5 in self._sent:
+                continue
+            self._sent.add(md5)
+            parts.append((f"screenshot {name}", self._image(slave_id, md5, name, thumb=False)))
+            parts.append((f"thumbnail of {name}", self._image(slave_id, md5, name, thumb=True)))
+        for name, content in [*found.texts.items(), *((name, None) for name in found.audio)]:
+            if name in answer.known_files or name in self._sent:
+                continue
+            self._sent.add(name)
+            parts.append((name, self._file(slave_id, module, name, content, is_text=name in found.texts)))
+        self._bringing.add(module)
+        missing = len(parts)
+
+        def arrived() -> None:
+            nonlocal missing
+            missing -= 1
+            if missing <= 0 and module in self._bringing:
+                self._bringing.discard(module)
+                self.progress.complete.add(module)
+                self._completed(module)
+
+        if not parts:
+            arrived()
+        for label, bring in parts:
+            self._transfers.add(Transfer(label, bring, arrived))
+
+    def _image(self, slave_id: int, md5: str, name: str, *, thumb: bool) -> Callable[[], Awaitable[None]]:
+        async def bring() -> None:
+            fetch = self._slave.thumbnail if thumb else self._slave.image
+            content = await fetch(slave_id, name)
+            await self._master.upload_image(md5, name, content, thumb=thumb)
+            self._relayed(len(content))
+
+        return bring
+
+    def _file(
+        self, slave_id: int, module: str, name: str, content: bytes | None, *, is_text: bool
+    ) -> Callable[[], Awaitable[None]]:
+        async def bring() -> None:
+            found = content
+            if found is None:
+                found = await (
+                    self._slave.text(slave_id, module, name)
+                    if is_text
+                    else self._slave.step_file(slave_id, name)
+                )
+            found = self._scrub(found)
+            await self._master.upload_file(name, found)
+            self._relayed(len(found))
+
+        return bring
+
+
+def _entry(module: ModuleView, script: str) -> dict[str, Json]:
+    """One entry of `test_order`, with the flags as a test module sets them."""
+    flags: dict[str, Json] = {
+        name: 1 for name in ("fatal", "milestone", "always_rollback", "always_run") if name in module.flags
+    }
+    if "important" not in module.flags:
+        flags["ignore_failure"] = 1
+    return {"name": module.name, "category": module.category, "script": script, "flags": flags}

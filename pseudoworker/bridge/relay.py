@@ -1,0 +1,229 @@
+"""All that passes from one slave job to its master job: statuses, modules, live view, files, products."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from pseudoworker.bridge.files import WORKER_LOG, FileRelay
+from pseudoworker.bridge.modules import COMPLETE, ModuleRelay
+from pseudoworker.bridge.scrub import Scrubber
+from pseudoworker.bridge.services import Services
+from pseudoworker.bridge.story import Story
+from pseudoworker.bridge.transfer import Transfer, Transfers
+from pseudoworker.master.job import MasterJob
+from pseudoworker.openqa.errors import Busy, NotFound, OpenQAError, ServerFailed, Unreachable
+from pseudoworker.openqa.views import JobView
+from pseudoworker.slave.files import ResultFile
+
+PACE = 10.0
+WATCHED_PACE = 1.0
+"""Seconds between two statuses of a running job, as the stock worker has them (`OpenQA::Worker::Job`,
+`_calculate_upload_results_interval`)."""
+AGAIN = 1.0
+"""Seconds until the slave is asked again for what it did not have yet."""
+FILES = "file"
+"""Kind of acknowledgement in the journal."""
+
+
+class Relay:
+    """One job's relay. `failed` is told errors that end the job, `cancelled` is called when the master drops
+    statuses of a job that was cancelled there; `view` is what the slave last said of its job."""
+
+    def __init__(
+        self,
+        services: Services,
+        master: MasterJob,
+        story: Story,
+        logger: logging.LoggerAdapter[logging.Logger],
+        *,
+        job_token: str,
+        failed: Callable[[Exception], None],
+        cancelled: Callable[[], None],
+    ) -> None:
+        self.view: JobView | None = None
+        self.bytes_relayed = 0
+        self._services = services
+        self._master = master
+        self._story = story
+        self._logger = logger
+        self._job_token = job_token
+        self._cancelled = cancelled
+        self._slave_tokens: set[str] = set()
+        self._slave_id: int | None = None
+        self._transfers = Transfers(
+            services.configuration.limits.transfers_per_job, gave_up=self._gave_up, failed=failed
+        )
+        self._modules = ModuleRelay(
+            master=master,
+            slave=services.slave_results,
+            journal=services.journal,
+            transfers=self._transfers,
+            scripts=services.scripts,
+            scrub=lambda content: self._scrubber().whole(content),
+            note=story.tell,
+            relayed=self._count,
+            completed=self._completed,
+        )
+        self._files = FileRelay(
+            slave=services.slave,
+            master=master,
+            threads=services.transfer_threads,
+            scrubber=self._scrubber,
+            story=story.text,
+            relayed=self._count,
+            on_retry=services.on_retry,
+        )
+        self.live = services.live_relay(self._wake_up, story.tell, logger)
+        self._wake = asyncio.Event()
+        self._posted = 0.0
+        self._completions: set[asyncio.Task[None]] = set()
+
+    async def load(self) -> None:
+        """Take up where an earlier process left off."""
+        await self._modules.load()
+
+    def follow(self, slave_id: int) -> None:
+        """From now on the slave job is this one."""
+        self._slave_id = slave_id
+        self.view = None
+        self.live.follow(slave_id)
+
+    def developer_session(self) -> None:
+        """Somebody on the master opened a developer session."""
+
+    def viewers(self, change: int) -> None:
+        """Somebody on the master came to watch (+1) or left (-1)."""
+        self.live.viewers(change)
+        self._wake_up()
+
+    async def start_over(self, slave_id: int) -> None:
+        """The slave restarted its job: everything comes anew."""
+        self.follow(slave_id)
+        await self._modules.start_over()
+
+    async def progress(self) -> None:
+        """Report modules until the master knows all that the slave shows now."""
+        while (view := self.view) is not None:
+            await self._learn_token(view)
+            whole = await self._modules.update(view)
+            self._posted = time.monotonic()
+            if whole and self.view is view:
+                return
+            if not whole:
+                await asyncio.sleep(AGAIN)
+
+    async def heartbeat(self, *, active: bool) -> None:
+        """Wait until a status is due, and post it if the job is `active` and nothing was posted meanwhile."""
+        pace = WATCHED_PACE if self.live.watched else PACE
+        due = max(self._posted + pace - time.monotonic(), 0.0) if active else pace
+        try:
+            async with asyncio.timeout(due):
+                await self._wake.wait()
+            await asyncio.sleep(max(self._posted + WATCHED_PACE - time.monotonic(), 0.0))
+        except TimeoutError:
+            pass
+        self._wake.clear()
+        if not active or self.view is None:
+            return
+        live = self.live.take()
+        try:
+            answer = await self._modules.post(self.view, live)
+        except (Unreachable, Busy, ServerFailed) as error:
+            self.live.put_back()
+            self._logger.warning("The master did not take a status: %s", error)
+            return
+        self._posted = time.monotonic()
+        if not answer.accepted:
+            self._cancelled()
+
+    async def rest(self) -> None:
+        """Bring everything the ended slave job left. Raises OpenQAError when one side fails for too long."""
+        slave_id = self._slave_id
+        assert slave_id is not None
+        await self.live.close()
+        await self._master.announce_uploading()
+        view = (await self._services.slave_jobs.views([slave_id])).get(slave_id)
+        if view is None:
+            return  # deleted meanwhile; the caller looks and says so
+        self.view = view
+        self._slave_tokens |= await self._services.slave_results.secrets(slave_id)
+        await self._modules.update(view, final=True)
+        details = await self._services.slave_results.details(slave_id)
+        listed = details.result_files()
+        for problem in listed.problems:
+            self._story.tell(problem)
+        sent = await self._services.journal.acknowledged(self._master.job_id, FILES)
+        for file in listed.files:
+            if file.name not in sent and file.name != WORKER_LOG:
+                self._add(slave_id, file)
+        await self._transfers.finish()
+        await self._services.products.relay(view, self._master, self._story.tell)
+        await self._tell_story(slave_id)
+
+    async def explain(self, reason: str | None) -> None:
+        """Leave the story, and the reason, on the master for a job that never ran on the slave."""
+        await self._master.announce_uploading()
+        if reason:
+            self._story.tell(reason)
+        text = self._story.text()
+        for name in (WORKER_LOG, "autoinst-log.txt"):
+            await self._master.upload_file(name, text)
+
+    async def close(self) -> None:
+        """Stop everything that runs in the background."""
+        self._transfers.close()
+        await self.live.close()
+        for task in self._completions:
+            task.cancel()
+
+    def _add(self, slave_id: int, file: ResultFile) -> None:
+        async def bring() -> None:
+            try:
+                await self._files.bring(slave_id, file)
+            except NotFound:
+                if file.listed:
+                    raise
+            await self._services.journal.acknowledge(self._master.job_id, FILES, {file.name: ""})
+
+        self._transfers.add(Transfer(file.name, bring))
+
+    async def _tell_story(self, slave_id: int) -> None:
+        """worker-log.txt comes last, so that the story in it is whole."""
+        self._story.tell(
+            f"relayed from {self._services.slave_url(slave_id)}: {self.bytes_relayed} bytes in all"
+        )
+        try:
+            await self._files.bring(slave_id, ResultFile(WORKER_LOG))
+        except NotFound:
+            await self._master.upload_file(WORKER_LOG, self._story.text())
+
+    async def _learn_token(self, view: JobView) -> None:
+        """Find out which secret of the slave must not pass; only the worker that runs the job has it."""
+        if not self._slave_tokens and view.assigned_worker_id is not None:
+            self._slave_tokens.add(await self._services.slave_token(view))
+
+    def _scrubber(self) -> Scrubber:
+        return Scrubber(self._slave_tokens, self._job_token)
+
+    def _count(self, sent: int) -> None:
+        self.bytes_relayed += sent
+        self._services.metrics.relayed("result", sent)
+
+    def _completed(self, module: str) -> None:
+        task = asyncio.ensure_future(
+            self._services.journal.acknowledge(self._master.job_id, COMPLETE, {module: ""})
+        )
+        self._completions.add(task)
+        task.add_done_callback(self._completions.discard)
+
+    def _gave_up(self, name: str, error: OpenQAError) -> None:
+        if isinstance(error, NotFound) and name.startswith("thumbnail of "):
+            self._logger.debug("The slave has no %s", name)
+        else:
+            self._story.tell(f"{name} could not be relayed: {error}")
+
+    def _wake_up(self) -> None:
+        self._wake.set()
