@@ -139,6 +139,22 @@ def _post(options: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
+def _measure(options: argparse.Namespace) -> int:
+    instance = current_lab().instance(options.instance)
+    good = True
+    for name in options.variant or VARIANTS:
+        begin = time.monotonic()
+        ids = post(instance, name)
+        jobs = wait_until_done(instance, ids.values(), options.limit)
+        took = time.monotonic() - begin
+        plans = VARIANTS[name].jobs
+        expected = all(plans[suffix].matches(jobs[job_id]) for suffix, job_id in ids.items())
+        good &= expected
+        ends = ", ".join(f"{suffix} {jobs[job_id]['result']}".strip() for suffix, job_id in ids.items())
+        print(f"| {name} | {ends} | {took:.0f} |{'' if expected else ' not as expected'}", flush=True)
+    return 0 if good else 1
+
+
 def _variants(_options: argparse.Namespace) -> int:
     for variant in VARIANTS.values():
         print(f"{variant.name:18} {variant.about}")
@@ -192,6 +208,12 @@ def _parser() -> argparse.ArgumentParser:
     posting.add_argument("--wait", action="store_true", help="wait for the end, exit 1 unless as expected")
     posting.add_argument("--limit", type=float, default=900.0, help="seconds to wait (900)")
     posting.set_defaults(run=_post)
+
+    measure = commands.add_parser("measure", help="run variants one after the other and print a table")
+    measure.add_argument("instance", help="master or slave")
+    measure.add_argument("variant", nargs="*", help="none: all")
+    measure.add_argument("--limit", type=float, default=900.0, help="seconds to wait for each (900)")
+    measure.set_defaults(run=_measure)
 
     commands.add_parser("variants", help="list the variants").set_defaults(run=_variants)
     return parser

@@ -92,8 +92,9 @@ def _build_initramfs(work: Path, kernel_files: Path, release: str, target: Path)
     for script in ("init", "profile"):
         shutil.copy(SOURCES / script, root / script)
         (root / script).chmod(0o755)
-    shutil.copy(SOURCES / "curl", root / "bin" / "curl")
-    (root / "bin" / "curl").chmod(0o755)
+    for program in ("bash", "curl"):
+        shutil.copy(SOURCES / program, root / "bin" / program)
+        (root / "bin" / program).chmod(0o755)
     _copy_modules(root, kernel_files, release)
     listing = "\n".join(sorted(str(path.relative_to(root)) for path in root.rglob("*")))
     archive = subprocess.run(

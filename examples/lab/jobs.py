@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +23,8 @@ def post(instance: Instance, variant: str, **settings: object) -> dict[str, int]
     """
     if variant not in VARIANTS:
         raise LabError(f"there is no variant {variant!r}, only {', '.join(VARIANTS)}")
-    parameters = VARIANTS[variant].parameters({key: str(value) for key, value in settings.items()})
+    own = {key: str(value) for key, value in settings.items()}
+    parameters = VARIANTS[variant].parameters(own, secrets.token_hex(4))
     answer = OpenqaApi(instance.url, instance.operator).post("jobs", parameters)
     if "ids" in answer:
         return {suffix: int(job_id) for suffix, job_id in answer["ids"].items()}

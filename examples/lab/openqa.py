@@ -68,6 +68,8 @@ def prepare(lab: Lab, instance: Instance, owner: Owner) -> None:
     _write_configuration(instance, owner)
     _copy_tree(DISTRIBUTION, instance.tests_directory / DISTRI, owner)
     provide_asset(lab.iso, instance, "iso", owner)
+    for name in ("lab-vmlinuz", "lab-initrd.gz"):
+        provide_asset(lab.guest_directory / name, instance, "other", owner)
 
 
 def provide_asset(source: Path, instance: Instance, kind: str, owner: Owner) -> None:

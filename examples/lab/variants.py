@@ -55,24 +55,21 @@ class Variant:
     about: str
     jobs: Mapping[str, JobPlan]
 
-    def parameters(self, settings: Mapping[str, str]) -> dict[str, str]:
+    def parameters(self, settings: Mapping[str, str], unique: str) -> dict[str, str]:
         """The form parameters of `POST jobs`; `settings` are for all jobs and win over the variant's.
 
-        A key with a suffix, such as `TEST:child`, is for that job only.
+        A key with a suffix, such as `TEST:child`, is for that job only. `{unique}` in the variant's own
+        values becomes `unique`, so that jobs of the same variant do not share the assets they make.
         """
         parameters = {**SETTINGS, "VARIANT": self.name}
         for suffix, plan in self.jobs.items():
             tail = f":{suffix}" if suffix else ""
             parameters[f"TEST{tail}"] = f"{self.name}-{suffix}" if suffix else self.name
-            if suffix:
-                parameters[f"ROLE{tail}"] = suffix
-            parameters.update({f"{key}{tail}": value for key, value in plan.settings.items()})
+            for key, value in plan.settings.items():
+                parameters[f"{key}{tail}"] = value.replace("{unique}", unique)
         for key, value in settings.items():
-            bare = key.partition(":")[0]
             if ":" not in key:
-                parameters = {
-                    known: text for known, text in parameters.items() if known.split(":")[0] != bare
-                }
+                parameters = {name: text for name, text in parameters.items() if name.split(":")[0] != key}
             parameters[key] = value
         return parameters
 
@@ -81,10 +78,127 @@ def _single(name: str, about: str, result: str, reason: str | None = None, **set
     return Variant(name, about, {"": JobPlan(result, reason, settings)})
 
 
-VARIANTS: Mapping[str, Variant] = {
-    variant.name: variant
-    for variant in (
-        _single("plain", "nine modules with every kind of result", "passed"),
-        _single("short", "boots and shuts down", "passed"),
-    )
-}
+def _job(result: str = "passed", reason: str | None = None, **settings: str) -> JobPlan:
+    return JobPlan(result, reason, settings)
+
+
+_DISK = "lab-disk-{unique}.qcow2"
+
+_ALL = (
+    _single("plain", "every kind of result: needles, texts, terminals, logs, snapshot, rollback", "passed"),
+    _single("short", "boots and shuts down", "passed"),
+    _single("softfailed", "a recorded soft failure and a needle that is a workaround", "softfailed"),
+    _single("failed", "a module dies, the next ones run from the last snapshot", "failed"),
+    _single("fatal", "a fatal module dies, the next ones do not run", "failed"),
+    _single("unloadable", "main.pm dies while it is loaded", "incomplete", r"^tests died: unable to load main\.pm"),
+    _single("crash", "the virtual machine is killed", "incomplete", r"^died: terminated prematurely"),
+    _single("long", "ten minutes (DURATION seconds) of lines, screens and modules", "passed"),
+    _single(
+        "timeout", "runs into its MAX_JOB_TIME", "timeout_exceeded", r"^timeout:",
+        MODULES="long", MAX_JOB_TIME="20",
+    ),
+    _single("steps", "300 screenshots and 100 texts in one module", "passed"),
+    _single(
+        "steps200", "140 screenshots and 60 texts in one module", "passed",
+        MODULES="steps", SCREENSHOTS="140", TEXTS="60",
+    ),
+    _single("flood", "50 MB of log a minute (FLOOD_MB), for a minute (DURATION)", "passed"),
+    _single("developer", "modules to pause at, and a screen that comes late (WAIT)", "passed"),
+    _single(
+        "assets", "uploads a public and a private asset from the guest", "passed",
+        PUBLIC_NAME="lab-public-{unique}.bin", PRIVATE_NAME="lab-private-{unique}.bin",
+    ),
+    _single(
+        "kernel", "boots a kernel and an initrd that are assets of their own", "passed",
+        MODULES="short", KERNEL="lab-vmlinuz", INITRD="lab-initrd.gz", ABSOLUTE_TEST_CONFIG_PATHS="1",
+        APPEND="quiet loglevel=3 console=ttyS0,115200 console=tty0 panic=5",
+    ),
+    Variant(
+        "chain",
+        "an installation publishes a disk, a second job uses it",
+        {
+            "install": _job(MODULES="disk/install", PUBLISH_HDD_1=_DISK),
+            "use": _job(MODULES="disk/use", HDD_1=_DISK, _START_AFTER="install"),
+        },
+    ),
+    Variant(
+        "tree",
+        "an installation publishes a disk, two jobs use it",
+        {
+            "install": _job(MODULES="disk/install", PUBLISH_HDD_1=_DISK),
+            "one": _job(MODULES="disk/use", HDD_1=_DISK, _START_AFTER="install"),
+            "two": _job(MODULES="disk/use", HDD_1=_DISK, _START_AFTER="install"),
+        },
+    ),
+    Variant(
+        "private",
+        "an installation stores a private disk, a second job uses it",
+        {
+            "install": _job(MODULES="disk/install", STORE_HDD_1=_DISK),
+            "use": _job(MODULES="disk/use", HDD_1=_DISK, _START_AFTER="install"),
+        },
+    ),
+    Variant(
+        "chain-fails",
+        "the first of two chained jobs fails, the second never runs",
+        {
+            "first": _job("failed", MODULES="fails"),
+            "second": _job("skipped", MODULES="short", _START_AFTER="first"),
+        },
+    ),
+    Variant(
+        "direct",
+        "three jobs, each directly after the one before",
+        {
+            "first": _job(MODULES="disk/install", PUBLISH_HDD_1=_DISK),
+            "second": _job(MODULES="disk/use", HDD_1=_DISK, _START_DIRECTLY_AFTER="first"),
+            "third": _job(MODULES="short", _START_DIRECTLY_AFTER="second"),
+        },
+    ),
+    Variant(
+        "direct-fails",
+        "the same with a failing middle",
+        {
+            "first": _job(MODULES="short"),
+            "second": _job("failed", MODULES="fails", _START_DIRECTLY_AFTER="first"),
+            "third": _job("skipped", MODULES="short", _START_DIRECTLY_AFTER="second"),
+        },
+    ),
+    Variant(
+        "pair",
+        "a parent and a child in parallel that wait for each other",
+        {
+            "parent": _job(MODULES="pair/parent"),
+            "child": _job(MODULES="pair/child", _PARALLEL="parent"),
+        },
+    ),
+    Variant(
+        "quad",
+        "a parent and three children in parallel",
+        {
+            "parent": _job(MODULES="pair/parent", CLUSTER_SIZE="4"),
+            **{
+                f"child{n}": _job(MODULES="pair/child", CLUSTER_SIZE="4", _PARALLEL="parent")
+                for n in (1, 2, 3)
+            },
+        },
+    ),
+    Variant(
+        "pair-dies",
+        "the parent of two parallel jobs fails",
+        {
+            "parent": _job("failed", MODULES="dying/parent"),
+            "child": _job("parallel_failed", MODULES="dying/child", _PARALLEL="parent"),
+        },
+    ),
+    Variant(
+        "pair-fails",
+        "the child of two parallel jobs fails",
+        {
+            "parent": _job("parallel_failed", MODULES="failing/parent"),
+            "child": _job("failed", MODULES="failing/child", _PARALLEL="parent"),
+        },
+    ),
+)  # fmt: skip
+
+VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in _ALL}

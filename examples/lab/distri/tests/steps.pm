@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Many steps: as many screenshots as the setting SCREENSHOTS says, and as many texts as TEXTS says.
+use Mojo::Base 'lab_test', -signatures;
+use testapi;
+
+sub run ($self) {
+    my ($screenshots, $texts) = (get_var('SCREENSHOTS', 300), get_var('TEXTS', 100));
+    select_console('root-console');
+    # a screen that changes all the time, so that most screenshots differ
+    enter_cmd('n=0; while :; do n=$((n+1)); echo "$n $n $n $n $n $n $n $n"; usleep 20000; done');
+    my $written = 0;
+    for my $n (1 .. $screenshots) {
+        save_screenshot;
+        my $due = int($n * $texts / $screenshots);
+        record_info("text $written", "text number $written") while $written++ < $due;
+        $written = $due;
+    }
+    send_key('ctrl-c');
+    wait_still_screen(1, 10);
+}
+
+1;
