@@ -1,0 +1,1 @@
+"""What `pseudoworker check` looks at, one module for each kind of question."""
