@@ -120,6 +120,11 @@ class Client:
         )
         return await self._retried(policy, request, self._json)
 
+    async def delete(self, path: str, *, policy: Policy) -> Json:
+        """DELETE something; the answer is as in `post_form`."""
+        request = Request("DELETE", self._base.join(path, (), 0), policy.name, policy.timeout)
+        return await self._retried(policy, request, self._json)
+
     async def read(
         self,
         path: str,
