@@ -148,8 +148,14 @@ class AssetPolicy:
     """The slave's factory directory, where the bridge can see it (`shared`, `local`)."""
     serve_address: Annotated[str, Address()] = ""
     """`host:port` at which the bridge serves assets to a slave that cannot reach the master (`url`)."""
+    serve_url: str = ""
+    """URL at which the slave reaches `serve_address`, where that is another one (a proxy, every address)."""
     repos: tuple[str, ...] = ()
     """Names (fnmatch patterns) of `repo` assets that may be moved."""
+    repos_required: bool = True
+    """Whether a job whose REPO_n the slave lacks ends as an asset failure; a stock worker runs it."""
+    products: tuple[str, ...] = ("*",)
+    """Names (fnmatch patterns) of public assets that slave jobs may put on the master."""
     max_size: Annotated[int, Range("bytes", 0, 10**15)] = 100_000_000_000
     """Bytes of the largest asset that is moved."""
     quota: Annotated[int, Range("bytes", 0, 10**15)] = 0
