@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from pseudoworker.config.files import Found
 from pseudoworker.config.ini import Ini
 from pseudoworker.config.mistakes import Mistakes, Origin
 from pseudoworker.config.model import Credentials
+from pseudoworker.config.urls import host_and_port
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ def find_credentials(
     may name the port, so that two instances on one host have their own keys: see `section_names`.
     """
     names = section_names(url)
-    section = next((name for name in names if name in client_conf.sections), None)
+    sections = {section.lower(): section for section in client_conf.sections}
+    section = next((sections[name] for name in names if name in sections), None)
     values: dict[str, tuple[str, Origin]] = {}
     for name in ("key", "secret"):
         value = next(_values(name, section, given, client_conf), None)
@@ -53,13 +54,14 @@ def find_credentials(
 
 
 def section_names(url: str) -> tuple[str, ...]:
-    """The sections of client.conf that are tried for `url`, in this order: with port, with scheme, host
-    alone."""
-    parts = urlsplit(url)
-    host = parts.netloc.removesuffix(f":{parts.port}") if parts.port is not None else parts.netloc
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    names = (parts.netloc, f"{host}:{port}", f"{url}", f"{parts.scheme}://{parts.netloc}", host)
-    return tuple(dict.fromkeys(names))
+    """The sections of client.conf tried for `url`, in this order: with port, with scheme, host alone.
+
+    Their case does not count.
+    """
+    host, port = host_and_port(url)
+    scheme, _, where = url.partition("://")
+    names = (f"{host}:{port}", url, f"{scheme}://{where.partition('/')[0]}", host)
+    return tuple(dict.fromkeys(name.lower() for name in names))
 
 
 def _values(

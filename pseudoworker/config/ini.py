@@ -120,8 +120,8 @@ class _Parser:
             else:
                 self._mistakes.add(
                     Origin(str(self._path), number),
-                    f"malformed line {line!r}",
-                    "write `[section]`, `key = value` or `# comment`",
+                    "neither section nor key with value nor comment",  # not shown: it may be a secret
+                    "write [section], key = value or # comment",
                 )
 
     def _parameter(self, key: str, value: str, number: int, lines: Iterator[tuple[int, str]]) -> None:
@@ -136,8 +136,8 @@ class _Parser:
             else:
                 self._mistakes.add(
                     origin,
-                    f"the text begun by <<{mark} has no end",
-                    f"end it by a line that is exactly {mark!r}",
+                    "the here-document has no end",
+                    "write what stands behind << alone on the line below it",
                 )
                 return
             values = tuple(taken)

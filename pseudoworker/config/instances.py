@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pseudoworker.config.schema import Unfit
 
@@ -44,3 +45,14 @@ def parse_instances(text: str) -> tuple[int, ...] | None:
     if len(instances) > MOST_INSTANCES:
         raise Unfit(f"{text!r} is too many instances", f"give {MOST_INSTANCES} at most; start more processes")
     return tuple(sorted(instances))
+
+
+def format_instances(instances: Sequence[int]) -> str:
+    """The short form of ascending instances, `1-4,7`: what `parse_instances` reads."""
+    ranges: list[list[int]] = []
+    for instance in instances:
+        if ranges and instance == ranges[-1][1] + 1:
+            ranges[-1][1] = instance
+        else:
+            ranges.append([instance, instance])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

@@ -170,7 +170,7 @@ class _Loading:
                 f"{location!r} is no location",
                 "give one word without colon, comma or space",
             )
-        elif not location and not self.toml.classes and self._is_absent("slave", "location"):
+        elif not location and not self.toml.has_pairs and self._is_absent("slave", "location"):
             self.mistakes.add(
                 replace(self.sources.pseudoworker_toml, key="[slave] location"),
                 "neither a location nor a pair of classes is given",

@@ -7,12 +7,13 @@ against the same.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+import re
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from pseudoworker.errors import PseudoworkerError
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,10 @@ class Key:
     type: type
     """The plain type: bool, int, float, str, Path or tuple."""
     default: object
-    """`dataclasses.MISSING` when the key must be given."""
     rule: Rule | None
 
 
-class Unfit(Exception):
+class Unfit(PseudoworkerError):
     """A value does not fit its key: `what` is wrong and how to put it right (`remedy`)."""
 
     def __init__(self, what: str, remedy: str) -> None:
@@ -66,14 +66,16 @@ class Unfit(Exception):
         self.remedy = remedy
 
 
-def keys_of(table: type) -> Iterator[Key]:
-    """The keys that the dataclass `table` stands for, in order."""
+def keys_of(table: type) -> tuple[Key, ...]:
+    """The keys that the dataclass `table` stands for, in order; each field has a default."""
+    keys = []
     hints = get_type_hints(table, include_extras=True)
     for field in fields(table):
         hint, rule = hints[field.name], None
         if get_origin(hint) is Annotated:
             hint, rule = get_args(hint)
-        yield Key(field.name, _plain(hint), field.default, rule)
+        keys.append(Key(field.name, _plain(hint), field.default, rule))
+    return tuple(keys)
 
 
 def check(key: Key, value: object) -> object:
@@ -82,11 +84,11 @@ def check(key: Key, value: object) -> object:
     match key.rule:
         case Range(unit, least, most) if isinstance(fitted, int | float) and not least <= fitted <= most:
             bounds = f"{_number(least)} to {_number(most)}" + (f" {unit}" if unit else "")
-            raise Unfit(f"{value!r} is out of range", f"give a number from {bounds}")
+            raise Unfit(f"{fitted} is out of range", f"give a number from {bounds}")
         case Choice(words) if fitted not in words:
-            raise Unfit(f"{value!r} is not known", f"give one of {', '.join(words)}")
+            raise Unfit(f"{fitted!r} is not known", f"give one of {', '.join(words)}")
         case Absolute() if isinstance(fitted, Path) and not fitted.is_absolute():
-            raise Unfit(f"{value!r} is a relative path", "give an absolute one, beginning with /")
+            raise Unfit(f"{str(fitted)!r} is a relative path", "give an absolute one, beginning with /")
         case Address() if fitted:
             split_address(str(fitted))
     return fitted
@@ -95,27 +97,35 @@ def check(key: Key, value: object) -> object:
 def parse(key: Key, text: str) -> object:
     """The text of an INI file or the environment as the key's type, checked, or raise Unfit."""
     text = text.strip()
+    if not text and key.type in (str, Path):
+        return key.default
     if key.type is bool:
         if text not in ("0", "1", ""):
             raise Unfit(f"{text!r} is neither 0 nor 1", "write 0 or 1")
         return text == "1"
     if key.type in (int, float):
-        try:
-            return check(key, key.type(text))
-        except ValueError:
-            raise Unfit(f"{text!r} is no number", f"give {_WANTED[key.type]}") from None
+        if not _NUMBERS[key.type].fullmatch(text):
+            raise Unfit(f"{text[:60]!r} is no number", f"give {_WANTED[key.type]}")
+        return check(key, key.type(text))
     return check(key, text)
 
 
 def split_address(text: str) -> tuple[str, int]:
     """`host:port`, the host of an IPv6 address in brackets, as both; Unfit when it is none."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match[2]) > 65535:
         raise Unfit(f"{text!r} is no address", "write host:port, an IPv6 address in brackets")
-    if not (port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
-        raise Unfit(f"{text!r} has no valid port", "give a port from 0 to 65535")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return match[1].removeprefix("[").removesuffix("]"), int(match[2])
 
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+
+_LARGEST = 10**18
+
+_NUMBERS: dict[type, re.Pattern[str]] = {
+    int: re.compile(r"-?[0-9]{1,18}"),
+    float: re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?"),
+}
 
 _WANTED: dict[type, str] = {
     bool: "true or false",
@@ -135,26 +145,30 @@ def _plain(hint: Any) -> type:
 
 
 def _of_type(wanted: type, value: object) -> object:
-    unfit = Unfit(f"{_shown(value)} is {_kind(value)}", f"give {_WANTED[wanted]}")
+    unfit = Unfit(f"{_kind(value)} is given", f"give {_WANTED[wanted]}")
     if isinstance(value, bool):
         if wanted is not bool:
             raise unfit
         return value
-    if wanted is float and isinstance(value, int | float) and math.isfinite(value):
+    if wanted is float and isinstance(value, int | float) and abs(value) <= _LARGEST:
         return float(value)
     if wanted is tuple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise unfit
-        return tuple(value)
+        return tuple(_printable(item) for item in value)
     if isinstance(value, str) and wanted in (str, Path):
-        if unprintable := next((character for character in value if not character.isprintable()), None):
-            raise Unfit(f"the text contains {unprintable!r}", "take this character out")
         if wanted is Path and not value:
             raise Unfit("the path is empty", "give a path or leave the key out")
-        return Path(value) if wanted is Path else value
-    if wanted is int and isinstance(value, int):
+        return Path(_printable(value)) if wanted is Path else _printable(value)
+    if wanted is int and isinstance(value, int) and abs(value) <= _LARGEST:
         return value
     raise unfit
+
+
+def _printable(text: str) -> str:
+    if unprintable := next((character for character in text if not character.isprintable()), None):
+        raise Unfit(f"the text contains {unprintable!r}", "take this character out")
+    return text
 
 
 def _kind(value: object) -> str:
@@ -162,7 +176,7 @@ def _kind(value: object) -> str:
         case bool():
             return "true or false"
         case int() | float():
-            return "a number"
+            return f"the number {value}" if abs(value) <= _LARGEST else "a number beyond all bounds"
         case str():
             return "a text"
         case list():
@@ -173,15 +187,5 @@ def _kind(value: object) -> str:
             return "a date or time"
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _number(value: float) -> str:
-    return f"{value:,.0f}".replace(",", "_") if float(value).is_integer() else str(value)
-
-
-def is_required(key: Key) -> bool:
-    """Whether the key has no default."""
-    return key.default is MISSING
+    return f"{value:.0f}" if float(value).is_integer() else str(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pseudoworker.config.ini import Ini
+from pseudoworker.config.instances import format_instances
 from pseudoworker.config.mistakes import DEFAULT, Mistakes, Origin
 from pseudoworker.config.model import ClassMap, SlotConfig
 from pseudoworker.config.toml_file import is_class
@@ -29,10 +30,19 @@ class Slots:
 
     def configs(self, classes: ClassMap, workers_ini: Origin, mistakes: Mistakes) -> tuple[SlotConfig, ...]:
         """The slots as the model has them; classes that the slave cannot be asked for are mistakes."""
+        missing = [instance for instance, settings in self.settings.items() if "WORKER_CLASS" not in settings]
+        if missing:
+            mistakes.add(
+                workers_ini,
+                f"no WORKER_CLASS for instance {format_instances(missing)}",
+                f"add WORKER_CLASS = {_example(classes)} to [global] or to the section of the instance",
+            )
         return tuple(
             SlotConfig(
                 instance,
-                _worker_class(instance, settings, classes, workers_ini, mistakes),
+                _worker_class(settings["WORKER_CLASS"], classes, mistakes)
+                if "WORKER_CLASS" in settings
+                else (),
                 {key: setting.value for key, setting in settings.items()},
             )
             for instance, settings in self.settings.items()
@@ -55,7 +65,7 @@ def read_slots(ini: Ini, instances: Sequence[int], host: str | None, mistakes: M
     if len(names) != 1:
         mistakes.add(
             given.origin,
-            f"{given.value!r} names {len(names)} web UIs",
+            f"{len(names)} web UIs are named",
             "name the one master; start a process of its own for each further one",
         )
     name = (names or ["localhost"])[0]
@@ -71,10 +81,8 @@ def _agreed(key: str, settings: Mapping[int, Mapping[str, Setting]], mistakes: M
     first_instance, first = next(iter(found.items()))
     for instance, setting in found.items():
         if (setting and setting.value) != (first and first.value):
-            place = setting or first
-            assert place is not None, "one of two that differ is there"
             mistakes.add(
-                place.origin,
+                next(one.origin for one in (setting, first) if one is not None),
                 f"{key} differs between instances {first_instance} and {instance}",
                 "set it in [global], or start a process for each of the two",
             )
@@ -84,23 +92,11 @@ def _agreed(key: str, settings: Mapping[int, Mapping[str, Setting]], mistakes: M
     return first
 
 
-def _worker_class(
-    instance: int, settings: Mapping[str, Setting], classes: ClassMap, workers_ini: Origin, mistakes: Mistakes
-) -> tuple[str, ...]:
-    setting = settings.get("WORKER_CLASS")
-    names = (
-        tuple(dict.fromkeys(name for part in setting.value.split(",") if (name := part.strip())))
-        if setting
-        else ()
-    )
-    if setting is None or not names:
-        mistakes.add(
-            setting.origin if setting else workers_ini,
-            f"no WORKER_CLASS for instance {instance}" if setting is None else "WORKER_CLASS is empty",
-            f"add WORKER_CLASS = {_example(classes)} to [global] or to the section of the instance",
-        )
-        return ()
+def _worker_class(setting: Setting, classes: ClassMap, mistakes: Mistakes) -> tuple[str, ...]:
     setting.check(mistakes)
+    names = tuple(dict.fromkeys(name for part in setting.value.split(",") if (name := part.strip())))
+    if not names:
+        mistakes.add(setting.origin, "no class is named", f"write for example {_example(classes)}")
     for name in names:
         if not is_class(name):
             mistakes.add(
@@ -118,8 +114,6 @@ def _worker_class(
 
 
 def _example(classes: ClassMap) -> str:
-    return (
-        f":{classes.location}:qemu_x86_64"
-        if classes.location
-        else next(iter(classes.pairs), ":location:class")
-    )
+    if classes.location:
+        return f":{classes.location}:qemu_x86_64"
+    return next(iter(classes.pairs), ":location:class")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from pseudoworker.config.files import read_text
 from pseudoworker.config.mistakes import DEFAULT, Mistakes, Origin
 from pseudoworker.config.model import AssetPolicy, DeveloperMode, Limits, Observe
 from pseudoworker.config.schema import Absolute, Choice, Unfit, check, keys_of
-from pseudoworker.config.toml_lines import KeyPath, lines_of_keys
+from pseudoworker.config.toml_lines import lines_of_keys
 
 ON_STOP = ("detach", "abort")
 
@@ -71,10 +71,15 @@ class TomlFile:
     assets: AssetPolicy = field(default_factory=AssetPolicy)
     developer: DeveloperMode = field(default_factory=DeveloperMode)
     observe: Observe = field(default_factory=Observe)
-    origins: Mapping[KeyPath, Origin] = field(default_factory=dict)
+    origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)
     """Where each key was written last, by table and key, as in `TABLES`."""
     is_complete: bool = False
     """Whether there was a file and all could be parsed; else the absence of a key says nothing."""
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether `[classes]` holds anything, right or wrong."""
+        return any(table == "classes" for table, _ in self.origins)
 
     def origin(self, table: str, key: str) -> Origin:
         """Where a key was written, `DEFAULT` when nowhere."""
@@ -90,15 +95,16 @@ TABLES: Mapping[str, type[Any]] = {
     "developer": DeveloperMode,
     "observe": Observe,
 }
-"""The tables with fixed keys, by name; that of the keys before the first table is empty. `[classes]` has free
-keys."""
+"""The tables with fixed keys, by name; that of the keys before the first table is empty."""
+
+_NAMED = ("classes", *filter(None, TABLES))
 
 
 def read_toml(files: Sequence[Path], mistakes: Mistakes) -> TomlFile:
     """Read `files`, keys of later ones replacing those of earlier ones; whatever is wrong goes to
     `mistakes`."""
-    values: dict[KeyPath, object] = {}
-    origins: dict[KeyPath, Origin] = {}
+    values: dict[tuple[str, str], object] = {}
+    origins: dict[tuple[str, str], Origin] = {}
     parsed = [_read_file(path, values, origins, mistakes) for path in files]
     tables: dict[str, Any] = {
         name or "process": _table(table, name, values, origins, mistakes) for name, table in TABLES.items()
@@ -112,7 +118,10 @@ def read_toml(files: Sequence[Path], mistakes: Mistakes) -> TomlFile:
 
 
 def _read_file(
-    path: Path, values: dict[KeyPath, object], origins: dict[KeyPath, Origin], mistakes: Mistakes
+    path: Path,
+    values: dict[tuple[str, str], object],
+    origins: dict[tuple[str, str], Origin],
+    mistakes: Mistakes,
 ) -> bool:
     text = read_text(path, mistakes)
     if text is None:
@@ -120,7 +129,7 @@ def _read_file(
     text = text.replace("\r\n", "\n")
     try:
         content = tomli.loads(text)
-    except (tomli.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         mistakes.add(
             _syntax_origin(str(error), text, path),
             f"no valid TOML: {error}",
@@ -129,30 +138,27 @@ def _read_file(
         return False
     lines = lines_of_keys(text)
     for name, value in content.items():
-        if name in ("classes", *TABLES):
-            origin = Origin(str(path), _line((name,), lines), f"[{name}]")
+        origin = Origin(str(path), lines[name,], f"[{name}]")
+        if name in _NAMED:
             if not isinstance(value, dict):
                 mistakes.add(origin, f"{name} is a table", f"write [{name}] on a line of its own")
                 continue
             for key, inner in value.items():
                 values[name, key] = inner
-                origins[name, key] = Origin(str(path), _line((name, key), lines), f"[{name}] {key}")
-        elif isinstance(value, dict | list) and not _is_process_key(name):
-            origin = Origin(str(path), _line((name,), lines), f"[{name}]")
-            mistakes.add(
-                origin, "unknown table", _suggestion(name, ("classes", *filter(None, TABLES)), "[{}]")
-            )
+                origins[name, key] = Origin(str(path), lines[name, key], f"[{name}] {key}")
+        elif isinstance(value, dict) and not _is_process_key(name):
+            mistakes.add(origin, "unknown table", _suggestion(name, _NAMED, "[{}]"))
         else:
-            values[("", name)] = value
-            origins[("", name)] = Origin(str(path), _line((name,), lines), name)
+            values["", name] = value
+            origins["", name] = replace(origin, key=name)
     return True
 
 
 def _table(
     table: type[Any],
     name: str,
-    values: Mapping[KeyPath, object],
-    origins: Mapping[KeyPath, Origin],
+    values: Mapping[tuple[str, str], object],
+    origins: Mapping[tuple[str, str], Origin],
     mistakes: Mistakes,
 ) -> Any:
     keys = {key.name: key for key in keys_of(table)}
@@ -162,7 +168,7 @@ def _table(
             continue
         key = keys.get(path[1])
         if key is None:
-            mistakes.add(origins[path], "unknown key", _suggestion(path[1], keys, "{}"))
+            mistakes.add(origins[path], "unknown key", _place(path[1]) or _suggestion(path[1], keys, "{}"))
             continue
         try:
             fitted[key.name] = check(key, value)
@@ -172,7 +178,7 @@ def _table(
 
 
 def _classes(
-    values: Mapping[KeyPath, object], origins: Mapping[KeyPath, Origin], mistakes: Mistakes
+    values: Mapping[tuple[str, str], object], origins: Mapping[tuple[str, str], Origin], mistakes: Mistakes
 ) -> dict[str, str]:
     pairs = {}
     for path, value in values.items():
@@ -198,11 +204,11 @@ def _is_process_key(name: str) -> bool:
     return any(key.name == name for key in keys_of(ProcessTable))
 
 
-def _line(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
-    known = lines.get(path)
-    if known is not None:
-        return known
-    return min((line for other, line in lines.items() if other[: len(path)] == path), default=None)
+def _place(name: str) -> str:
+    for table, fields_of_it in TABLES.items():
+        if any(key.name == name for key in keys_of(fields_of_it)):
+            return f"it belongs into [{table}]" if table else "it belongs above the first table"
+    return ""
 
 
 def _syntax_origin(message: str, text: str, path: Path) -> Origin:

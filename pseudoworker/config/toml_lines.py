@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import tomli
 
@@ -10,11 +10,10 @@ KeyPath = tuple[str, ...]
 
 
 def lines_of_keys(text: str) -> dict[KeyPath, int]:
-    """For each key and table header of a valid TOML document the line, from 1, on which it is written.
+    """For each key and table of a valid TOML document, to a depth of two, the line, from 1, where it begins.
 
     TOML ends a statement at the end of a line unless a string or list is still open. So lines are taken
-    together until the parser accepts them as a statement of their own: it, not a second grammar, says where
-    one ends.
+    together until the parser accepts them as a statement of their own: it finds the end, no second grammar.
     """
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
@@ -26,26 +25,20 @@ def lines_of_keys(text: str) -> dict[KeyPath, int]:
             content = tomli.loads(statement)
         except tomli.TOMLDecodeError:
             continue
-        if statement.lstrip().startswith("["):
-            table = _header(content)
-            lines.setdefault(table, start)
-        else:
-            _note(content, table, start, lines)
+        is_header = statement.lstrip().startswith("[")
+        if is_header:
+            table = ()
+        for path in _paths(content, table):
+            lines.setdefault(path, start)
+            if is_header:
+                table = path
         statement, start = "", number + 1
     return lines
 
 
-def _header(content: Mapping[str, object]) -> KeyPath:
-    path: KeyPath = ()
-    inner: object = content
-    while isinstance(inner, dict) and inner:
-        ((name, inner),) = inner.items()
-        path = (*path, name)
-    return path
-
-
-def _note(content: Mapping[str, object], table: KeyPath, line: int, lines: dict[KeyPath, int]) -> None:
+def _paths(content: Mapping[str, object], table: KeyPath) -> Iterator[KeyPath]:
     for name, value in content.items():
-        lines[(*table, name)] = line
-        if isinstance(value, dict):
-            _note(value, (*table, name), line, lines)
+        path = (*table, name)[:2]
+        yield path
+        if len(path) < 2 and isinstance(value, dict):
+            yield from _paths(value, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,21 +34,20 @@ def read_worker_settings(
     """The settings in which all slots agree; where each came from goes to `origins` as `worker.<name>`."""
     values: dict[str, Any] = {}
     for key in keys_of(WorkerSettings):
-        origin = origins[f"worker.{key.name}"] = read_setting(
-            key, key.name.upper(), slots, environment.get(ENVIRONMENT.get(key.name, ""), ""), values, mistakes
+        variable = environment.get(ENVIRONMENT.get(key.name, ""), "")
+        origins[f"worker.{key.name}"] = read_setting(key, key.name.upper(), slots, variable, values, mistakes)
+    if verbose:
+        values["log_level"] = "debug"
+        origins["worker.log_level"] = Origin("command line", key="--verbose")
+    settings = WorkerSettings(**values)
+    if settings.status_max_interval < settings.status_min_interval:
+        least, most = origins["worker.status_min_interval"], origins["worker.status_max_interval"]
+        mistakes.add(
+            least if most == DEFAULT else most,
+            "STATUS_MAX_INTERVAL is less than STATUS_MIN_INTERVAL",
+            "raise the one or lower the other",
         )
-        if key.name == "log_level" and verbose:
-            values[key.name] = "debug"
-            origins["worker.log_level"] = Origin("command line", key="--verbose")
-        elif key.name == "status_max_interval":
-            settings = WorkerSettings(**values)
-            if settings.status_max_interval < settings.status_min_interval:
-                mistakes.add(
-                    origin if origin != DEFAULT else origins["worker.status_min_interval"],
-                    "STATUS_MAX_INTERVAL is less than STATUS_MIN_INTERVAL",
-                    "raise the one or lower the other",
-                )
-    return WorkerSettings(**values)
+    return settings
 
 
 def read_setting(
@@ -75,8 +75,11 @@ def with_address(settings: WorkerSettings, master_is_local: bool) -> WorkerSetti
     """`settings` with WORKER_HOSTNAME filled in where it is not set.
 
     As OpenQA::Worker::Settings (`auto_detect_worker_address`): `localhost` beside a local web UI, else the
-    full name of this host. The latter asks the resolver.
+    full name of this host, for which the resolver is asked, or the short one when it knows none.
     """
     if settings.worker_hostname:
         return settings
-    return replace(settings, worker_hostname="localhost" if master_is_local else socket.getfqdn())
+    if master_is_local:
+        return replace(settings, worker_hostname="localhost")
+    full_name = socket.getfqdn()
+    return replace(settings, worker_hostname=full_name if "." in full_name else os.uname().nodename)
