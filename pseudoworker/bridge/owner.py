@@ -28,7 +28,7 @@ class Ownership:
         """Take all locks or none. Raises AlreadyOwned, or OSError when the directory can not be written."""
         try:
             for instance in self._instances:
-                self._held.append(_lock(self._directory / f"slot-{instance}.lock", instance))
+                self._held.append(_lock(lock_path(self._directory, instance), instance))
         except BaseException:
             self.release()
             raise
@@ -37,6 +37,11 @@ class Ownership:
         """Give the slots free."""
         while self._held:
             self._held.pop().close()
+
+
+def lock_path(directory: Path, instance: int) -> Path:
+    """The file whose lock a slot's owner holds; it names the owner."""
+    return directory / f"slot-{instance}.lock"
 
 
 def _lock(path: Path, instance: int) -> TextIO:
