@@ -149,9 +149,7 @@ def broken(reason: str) -> dict[str, Json]:
     return {"type": "worker_status", "status": "broken", "reason": reason}
 
 
-def working(
-    host: str, job: Mapping[str, Json], pending_ids: Iterable[int] = (), *, state: str | None = None
-) -> dict[str, Json]:
+def working(host: str, job: Mapping[str, Json], pending_ids: Iterable[int] = ()) -> dict[str, Json]:
     """The status of a worker that has a job.
 
     `host` is the master as the worker knows it, `job` is `Grabbed.raw` (the master compares its id and its
@@ -161,7 +159,7 @@ def working(
         "type": "worker_status",
         "status": "working",
         "current_webui_host": host,
-        "job": dict(job) if state is None else {**job, "state": state},
+        "job": dict(job),
     }
     pending: dict[str, Json] = {str(job_id): 1 for job_id in pending_ids}
     if pending:

@@ -40,7 +40,9 @@ ABORTED_RESULTS = frozenset(
 """Somebody or something else ended it."""
 NOT_OK_RESULTS = ABORTED_RESULTS | NOT_COMPLETE_RESULTS | {FAILED}
 RESULTS = OK_RESULTS | NOT_OK_RESULTS | {NONE}
-MODULE_RESULTS = frozenset({CANCELLED, FAILED, NONE, PASSED, RUNNING, SKIPPED, SOFTFAILED})
+CANCELED = "canceled"
+"""What os-autoinst writes as the result of the module in which a test was stopped (autotest.pm); openQA keeps it."""
+MODULE_RESULTS = frozenset({CANCELED, CANCELLED, FAILED, NONE, PASSED, RUNNING, SKIPPED, SOFTFAILED})
 
 FINISHED_MODULE_RESULTS = MODULE_RESULTS - {NONE, RUNNING}
 """The module will not change any more."""

@@ -200,9 +200,8 @@ async def _wire(url: str, ca_file: Path | str | None, ping: tuple[float, float])
 
 
 def _refusal(url: str, response: Response, skew: float | None) -> OpenQAError:
-    error = failures.bad_status(
-        "GET", url, response.status_code, response.headers, response.body or b"", skew
-    )
+    body = bytes(response.body or b"")
+    error = failures.bad_status("GET", url, response.status_code, response.headers, body, skew)
     if response.status_code == 403 and skew is not None and abs(skew) > _TOLERANCE:
         # the websocket server says no more than "Not authorized" (OpenQA::Shared::Controller::Auth check)
         return ClockSkew(

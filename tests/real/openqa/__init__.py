@@ -1,0 +1,1 @@
+"""The room pseudoworker/openqa against real openQA code and instances."""
