@@ -43,6 +43,16 @@ FOREIGN = (
 
 REDIRECTING = frozenset({301, 302, 303, 307, 308})
 BUSY = frozenset({408, 425, 429, 502, 503, 504, 598})
+_TELLING: tuple[type[BaseException], ...] = (
+    ssl.SSLError,
+    socket.gaierror,
+    TimeoutError,
+    urllib3.exceptions.TimeoutError,
+    ConnectionError,
+    http.client.HTTPException,
+    OSError,
+    urllib3.exceptions.ProtocolError,
+)
 _LONGEST_TEXT = 300
 _LONGEST_URL = 300
 _SECRET = re.compile(r"((?:^|[&;])[^=&;]*(?:token|secret|password|apikey)[^=&;]*=)[^&;]*", re.IGNORECASE)
@@ -83,30 +93,10 @@ def no_answer(error: Exception, method: str, url: str, *, expired_after: float |
     if isinstance(error, CutShort):
         return Unreachable(f"answer {error}", method=method, url=shown)
     cause = _cause(error)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        text, advice = (
-            f"TLS certificate is not trusted: {cause.verify_message}",
-            "check the CA file for this host",
-        )
-    elif isinstance(cause, ssl.SSLError):
-        text, advice = (
-            f"TLS failed: {cause.reason or cause}",
-            "check that the URL's scheme and port belong together",
-        )
-    elif isinstance(cause, socket.gaierror):
-        text, advice = f"host name cannot be resolved: {cause.strerror}", "check the URL and DNS"
-    elif isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError | requests.Timeout):
-        text, advice = "time-out", ""
-    elif isinstance(cause, ConnectionRefusedError):
-        text, advice = "connection refused", "check that openQA runs there"
-    elif isinstance(cause, http.client.HTTPException | ConnectionError):
-        text, advice = f"connection broke: {_words(cause)}", ""
-    elif isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
-        text, advice = _words(cause), ""
-    elif isinstance(cause, urllib3.exceptions.ProtocolError | urllib3.exceptions.NewConnectionError):
-        text, advice = f"connection broke: {_words(cause)}", ""
-    else:
+    explained = _explained(cause)
+    if explained is None:
         return Garbage(f"answer cannot be read: {_words(cause)}", method=method, url=shown)
+    text, advice = explained
     return Unreachable(shortened(text), method=method, url=shown, advice=advice)
 
 
@@ -214,6 +204,29 @@ def _advice(text: str) -> str:
     return ""
 
 
+def _explained(cause: BaseException) -> tuple[str, str] | None:
+    """What broke and what to do about it; None when it is no matter of the connection."""
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return (
+                f"TLS certificate is not trusted: {cause.verify_message}",
+                "check the CA file for this host",
+            )
+        case ssl.SSLError():
+            return f"TLS failed: {_words(cause)}", "check that the URL's scheme and port belong together"
+        case socket.gaierror():
+            return f"host name cannot be resolved: {_words(cause)}", "check the URL and DNS"
+        case TimeoutError() | urllib3.exceptions.TimeoutError() | requests.Timeout():
+            return "time-out", ""
+        case ConnectionRefusedError():
+            return "connection refused", "check that openQA runs there"
+        case requests.RequestException():
+            return None  # an OSError by type only
+        case OSError() | http.client.HTTPException() | urllib3.exceptions.ProtocolError():
+            return f"connection broke: {_words(cause)}", ""
+    return None
+
+
 def _cause(error: BaseException) -> BaseException:
     """The most telling error in a chain of wrapped ones."""
     seen: list[BaseException] = []
@@ -224,21 +237,11 @@ def _cause(error: BaseException) -> BaseException:
             continue
         seen.append(item)
         pending += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
-    for wanted in (
-        ssl.SSLError,
-        socket.gaierror,
-        TimeoutError,
-        urllib3.exceptions.TimeoutError,
-        ConnectionError,
-        http.client.HTTPException,
-    ):
+    for wanted in _TELLING:
         for item in seen:
-            if isinstance(item, wanted):
+            if isinstance(item, wanted) and not isinstance(item, requests.RequestException):
                 return item
-    plain = [
-        item for item in seen if isinstance(item, OSError) and not isinstance(item, requests.RequestException)
-    ]
-    return plain[0] if plain else error
+    return error
 
 
 def _words(error: BaseException) -> str:

@@ -8,12 +8,13 @@ import pwd
 import resource
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pseudoworker.bridge import journal
 from pseudoworker.bridge.assembly import JOURNAL
 from pseudoworker.bridge.checks.lines import Line, error, ok, warning
+from pseudoworker.bridge.owner import lock_path
 from pseudoworker.config.model import Configuration
 from pseudoworker.observe.addresses import AddressError, listening_socket, parse_loopback
 from pseudoworker.observe.folding import ranges
@@ -40,6 +41,12 @@ def check_place(configuration: Configuration) -> list[Line]:
         lambda: _status_page(configuration.observe.listen),
     ]
     return [check() for check in checks]
+
+
+def served_here(directory: Path, instances: Iterable[int]) -> dict[int, str]:
+    """Which of these slots a process of this host serves now, and which process."""
+    owners = {instance: _locked_by(lock_path(directory, instance)) for instance in instances}
+    return {instance: owner for instance, owner in owners.items() if owner}
 
 
 def _state_directory(directory: Path) -> Line:
@@ -109,10 +116,8 @@ def _space(directory: Path) -> Line:
 def _owner(directory: Path, instances: list[int]) -> Line:
     topic = "slots"
     owned: dict[str, set[int]] = {}
-    for instance in instances:
-        owner = _locked_by(directory / f"slot-{instance}.lock")
-        if owner:
-            owned.setdefault(owner, set()).add(instance)
+    for instance, owner in served_here(directory, instances).items():
+        owned.setdefault(owner, set()).add(instance)
     if owned:
         text = ", ".join(f"{ranges(its)} by {owner}" for owner, its in owned.items())
         return warning(

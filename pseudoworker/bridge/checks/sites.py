@@ -37,13 +37,8 @@ async def check_site(name: str, site: Site, client: Client) -> list[Line]:
         return [_failed(f"{name} reachable", failure)]
     lines = [ok(f"{name} reachable", f"{client.url} answers")]
     if not release:
-        lines.append(
-            warning(
-                f"{name} version",
-                f"{client.url} does not look like openQA",
-                "check the URL; a proxy may want its path",
-            )
-        )
+        what = f"{client.url} does not look like openQA"
+        lines.append(warning(f"{name} version", what, "check the URL, and the path that a proxy may want"))
     else:
         lines.append(ok(f"{name} version", release))
     lines.append(await _key(name, site, client))
@@ -53,7 +48,10 @@ async def check_site(name: str, site: Site, client: Client) -> list[Line]:
 
 async def _release(client: Client) -> str:
     """What can be said of the release; empty when the page is none of openQA's."""
-    page = (await client.read("/changelog", policy=PROBE, limit=_LARGEST_PAGE)).decode("utf-8", "replace")
+    try:
+        page = (await client.read("/changelog", policy=PROBE, limit=_LARGEST_PAGE)).decode("utf-8", "replace")
+    except NotFound:
+        return ""
     if version := _VERSION.search(page):
         return f"openQA {html.unescape(version[1]).strip()}"
     if "openQA" not in page:

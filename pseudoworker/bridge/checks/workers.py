@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pseudoworker.bridge.checks.lines import Line, error, ok, warning
+from pseudoworker.bridge.checks.place import served_here
 from pseudoworker.config.model import Configuration
 from pseudoworker.observe.folding import ranges
 from pseudoworker.openqa.client import Client
@@ -58,15 +59,16 @@ async def check_names(configuration: Configuration, master: Client) -> Line:
     except OpenQAError as failure:
         return error(topic, str(failure), "check that the master is an openQA and answers in time")
     ours = {slot.instance for slot in configuration.slots}
-    taken = {its.instance for its in _named(found, configuration.host) if its.instance in ours}
+    served = served_here(configuration.state_dir, ours)
+    taken = {its.instance for its in _named(found, configuration.host) if its.instance in ours - set(served)}
     names = f"{configuration.host}:{ranges(ours)}"
     if taken:
         return warning(
             topic,
-            f"{configuration.host}:{ranges(taken)} is connected to the master",
-            "nothing to do if that is this service; else stop it there or choose another host or --instance",
+            f"somebody else is connected to the master as {configuration.host}:{ranges(taken)}",
+            "stop whoever uses the name, or choose another host in pseudoworker.toml or another --instance",
         )
-    return ok(topic, f"no worker {names} is connected to the master")
+    return ok(topic, f"nobody else is connected to the master as {names}")
 
 
 def _named(found: Iterable[WorkerView], host: str) -> Iterable[WorkerView]:
