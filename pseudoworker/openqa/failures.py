@@ -47,10 +47,11 @@ _TELLING: tuple[type[BaseException], ...] = (
     ssl.SSLError,
     socket.gaierror,
     TimeoutError,
-    urllib3.exceptions.TimeoutError,
     ConnectionError,
     http.client.HTTPException,
     OSError,
+    # after its causes: a connection that was refused is a time-out to urllib3 too
+    urllib3.exceptions.TimeoutError,
     urllib3.exceptions.ProtocolError,
 )
 _LONGEST_TEXT = 300
