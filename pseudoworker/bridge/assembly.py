@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
-from pseudoworker.bridge.assets.provider import Held, Provided
+from pseudoworker.bridge.assets.factory import open_assets
 from pseudoworker.bridge.availability import Availability
 from pseudoworker.bridge.cluster import Clusters
 from pseudoworker.bridge.creation import Creation
 from pseudoworker.bridge.crew import Crew
+from pseudoworker.bridge.developer import DeveloperRelay
 from pseudoworker.bridge.journal import Journal
 from pseudoworker.bridge.reaper import Reaper
 from pseudoworker.bridge.services import MASTER_OUTAGE, Services
 from pseudoworker.bridge.settings import UnmappedClass, slave_classes, worker_classes
 from pseudoworker.bridge.watched import WatchedJobs
 from pseudoworker.config.model import Configuration, Site
-from pseudoworker.master.job import MasterJob
 from pseudoworker.observe.metrics import Metrics
 from pseudoworker.openqa.client import Client
-from pseudoworker.openqa.messages import Grabbed
 from pseudoworker.openqa.retry import READ
 from pseudoworker.openqa.transport import tls_context
 from pseudoworker.openqa.views import JobView, parse_job
 from pseudoworker.slave.capacity import capacity
 from pseudoworker.slave.jobs import SlaveJobs
 from pseudoworker.slave.live import LiveSource
+from pseudoworker.slave.live_commands import SlaveCommands
 from pseudoworker.slave.results import SlaveResults
 from pseudoworker.slave.script_search import ScriptSearch
 from pseudoworker.slave.watch import Watcher
@@ -61,7 +61,15 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
             path = f"/api/v1/jobs/{job_id}"
             return parse_job(await master.get_json(path, policy=READ), url=master.url_of(path))
 
-        assets, products = _Assets(), _Products()
+        assets = open_assets(
+            configuration, master=master, slave=slave, pairing=journal.slave_of, acknowledgements=journal
+        )
+        stack.push_async_callback(assets.close)
+        commands = SlaveCommands(slave, ca_file=configuration.slave.ca_file)
+        developer = DeveloperRelay(
+            configuration.developer, commands, slave_url=lambda job_id: f"{slave.url}/tests/{job_id}"
+        )
+        stack.push_async_callback(developer.close)
         yield Services(
             configuration=configuration,
             master=master,
@@ -80,7 +88,7 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
             ),
             availability=Availability(
                 fetch=lambda: capacity(slave),
-                obstacle=assets.problem,
+                obstacle=assets.provider.problem,
                 slots=crew.states,
                 loads=crew.loads,
                 changed=crew.offer,
@@ -88,7 +96,7 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
                 interval=LOOK_EVERY,
             ),
             assets=assets,
-            products=products,
+            developer=developer,
             live_source=live_source,
             watched_jobs=WatchedJobs(),
             script_search=ScriptSearch(slave, live_source),
@@ -138,16 +146,3 @@ def _why_not(configuration: Configuration, view: JobView) -> str | None:
     if not any(set(wanted) <= set(slot.worker_class) for slot in configuration.slots):
         return f"needs a worker of class {','.join(wanted)}, which no slot of this pseudoworker has"
     return None
-
-
-class _Assets:
-    async def provide(self, job: Grabbed, note: Callable[[str], None]) -> Provided:
-        return Provided({}, {}, 0, Held())
-
-    async def problem(self) -> str | None:
-        return None
-
-
-class _Products:
-    async def relay(self, view: JobView, master: MasterJob, note: Callable[[str], None]) -> int:
-        return 0

@@ -33,14 +33,31 @@ Scripts = Callable[[JobView, Iterable[ModuleView]], Awaitable[Mapping[str, str]]
 """Tells the script of each module."""
 
 
+@dataclass(frozen=True)
+class Reported:
+    """A module as the master took it: its result on the slave, and the fingerprint of its details there."""
+
+    result: str
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return f"{self.result} {self.fingerprint}"
+
+    @classmethod
+    def parse(cls, text: str) -> Reported:
+        """Read what `str` made of it."""
+        result, _, fingerprint = text.partition(" ")
+        return cls(result, fingerprint)
+
+
 @dataclass
 class Progress:
     """What the master knows of the modules. All but `shown` is in the journal as well."""
 
     ordered: dict[str, str] = field(default_factory=dict)
     """Modules that stand in the master's list, with their scripts."""
-    reported: dict[str, str] = field(default_factory=dict)
-    """Fingerprint of each finished module that the master took."""
+    reported: dict[str, Reported] = field(default_factory=dict)
+    """Modules whose details the master took."""
     complete: set[str] = field(default_factory=set)
     """Finished modules whose screenshots and texts are all there."""
     shown: set[str] = field(default_factory=set)
@@ -84,7 +101,8 @@ class ModuleRelay:
     async def load(self) -> None:
         """Take up what an earlier process reported."""
         job_id = self._master.job_id
-        reported = await self._journal.acknowledged(job_id, REPORTED)
+        acknowledged = await self._journal.acknowledged(job_id, REPORTED)
+        reported = {name: Reported.parse(value) for name, value in acknowledged.items()}
         self.progress = Progress(
             ordered=await self._journal.acknowledged(job_id, ORDERED),
             reported=reported,
@@ -120,16 +138,22 @@ class ModuleRelay:
         reported."""
         for module in view.modules:
             if module.result == states.RUNNING and module.name in self.progress.ordered:
-                return module.name if module.name not in self.progress.reported else None
+                before = self.progress.reported.get(module.name)
+                return module.name if before is None or before.result == states.RUNNING else None
         return None
 
-    async def update(self, view: JobView, *, final: bool = False) -> bool:
+    def last_reported(self, view: JobView) -> str | None:
+        """The last module, in their order, whose result the master has."""
+        reported = [module.name for module in view.modules if module.name in self.progress.reported]
+        return reported[-1] if reported else None
+
+    async def update(self, view: JobView, *, final: bool = False, paused: str = "") -> bool:
         """Report what the master lacks: new modules and those that finished; with `final` whatever differs
         from what the slave shows. Screenshots and texts follow by themselves (`Transfers`).
 
         Returns False when the slave does not have all of it yet, so that it is worth to come back in a
         moment."""
-        due = self._due(view, final=final)
+        due = self._due(view, final=final, paused=bool(paused))
         fingerprints: Mapping[str, str] = {}
         reports: dict[str, ModuleReport] = {}
         unfinished: dict[str, ModuleReport] = {}
@@ -138,8 +162,9 @@ class ModuleRelay:
             details = await self._slave.details(view.id)
             fingerprints = {module.name: module.fingerprint for module in details.modules}
             for module in due:
-                unchanged = fingerprints.get(module.name) == self.progress.reported.get(module.name)
-                if unchanged and (module.name in self.progress.complete or module.name in self._bringing):
+                before = self.progress.reported.get(module.name)
+                unchanged = before is not None and before.fingerprint == fingerprints.get(module.name)
+                if unchanged and self._is_settled(module.name):
                     continue
                 found = await self._report(view.id, module, details, final=final)
                 if found is None:
@@ -147,24 +172,34 @@ class ModuleRelay:
                 else:
                     (unfinished if unchanged else reports)[module.name] = found
         answer = await self._tell(view, reports)
-        reported = {name: fingerprints.get(name, "") for name in reports}
+        results = {module.name: module.result for module in due}
+        reported = {name: Reported(results[name], fingerprints.get(name, "")) for name in reports}
         if reported:
             self.progress.reported.update(reported)
             self.progress.shown.update(reported)
-            await self._journal.acknowledge(self._master.job_id, REPORTED, reported)
+            self.progress.complete -= reported.keys()
+            values = {name: str(value) for name, value in reported.items()}
+            await self._journal.acknowledge(self._master.job_id, REPORTED, values)
         for name, module_report in {**reports, **unfinished}.items():
             self._bring(view.id, name, module_report, answer)
         return whole
 
-    def _due(self, view: JobView, *, final: bool) -> list[ModuleView]:
+    def _due(self, view: JobView, *, final: bool, paused: bool) -> list[ModuleView]:
         if final:
             return [module for module in view.modules if module.result != states.NONE]
-        settled = self.progress.complete | self._bringing
-        return [
-            module
-            for module in view.modules
-            if module.result in states.FINISHED_MODULE_RESULTS and module.name not in settled
-        ]
+        return [module for module in view.modules if self._is_due(module, paused=paused)]
+
+    def _is_due(self, module: ModuleView, *, paused: bool) -> bool:
+        if module.result == states.RUNNING:
+            return paused  # its steps so far are wanted for the needle editor
+        if module.result not in states.FINISHED_MODULE_RESULTS:
+            return False
+        before = self.progress.reported.get(module.name)
+        return before is None or before.result != module.result or not self._is_settled(module.name)
+
+    def _is_settled(self, name: str) -> bool:
+        """Whether the files of a reported module are on the master or on their way."""
+        return name in self.progress.complete or name in self._bringing
 
     async def _report(
         self, slave_id: int, module: ModuleView, details: Details, *, final: bool

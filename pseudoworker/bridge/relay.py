@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from pseudoworker.bridge.developer import DeveloperJob
 from pseudoworker.bridge.files import WORKER_LOG, FileRelay
 from pseudoworker.bridge.modules import COMPLETE, ModuleRelay
 from pseudoworker.bridge.scrub import Scrubber
@@ -14,6 +15,8 @@ from pseudoworker.bridge.services import Services
 from pseudoworker.bridge.story import Story
 from pseudoworker.bridge.transfer import Transfer, Transfers
 from pseudoworker.master.job import MasterJob
+from pseudoworker.master.upload_progress import Progress, UploadProgress
+from pseudoworker.openqa import states
 from pseudoworker.openqa.errors import Busy, NotFound, OpenQAError, ServerFailed, Unreachable
 from pseudoworker.openqa.views import JobView
 from pseudoworker.slave.files import ResultFile
@@ -26,11 +29,14 @@ AGAIN = 1.0
 """Seconds until the slave is asked again for what it did not have yet."""
 FILES = "file"
 """Kind of acknowledgement in the journal."""
+_WITH_PRODUCTS = states.COMPLETE_RESULTS | {states.USER_CANCELLED}
+"""Results after which a worker uploads what the job made (`OpenQA::Worker::Job`, `_stop_step_4_upload`)."""
 
 
 class Relay:
-    """One job's relay. `failed` is told errors that end the job, `cancelled` is called when the master drops
-    statuses of a job that was cancelled there; `view` is what the slave last said of its job."""
+    """One job's relay. `progress_wanted` is called when `progress` has something to do that the slave does
+    not show; `failed` is told errors that end the job, `cancelled` is called when the master drops statuses
+    of a job that was cancelled there; `view` is what the slave last said of its job."""
 
     def __init__(
         self,
@@ -42,6 +48,7 @@ class Relay:
         job_token: str,
         failed: Callable[[Exception], None],
         cancelled: Callable[[], None],
+        progress_wanted: Callable[[], None],
     ) -> None:
         self.view: JobView | None = None
         self.bytes_relayed = 0
@@ -51,6 +58,7 @@ class Relay:
         self._logger = logger
         self._job_token = job_token
         self._cancelled = cancelled
+        self._progress_wanted = progress_wanted
         self._slave_tokens: set[str] = set()
         self._slave_id: int | None = None
         self._transfers = Transfers(
@@ -77,6 +85,8 @@ class Relay:
             on_retry=services.on_retry,
         )
         self.live = services.live_relay(self._wake_up, story.tell, logger)
+        self._developer: DeveloperJob | None = None
+        self._upload_progress: UploadProgress | None = None
         self._wake = asyncio.Event()
         self._posted = 0.0
         self._completions: set[asyncio.Task[None]] = set()
@@ -84,15 +94,28 @@ class Relay:
     async def load(self) -> None:
         """Take up where an earlier process left off."""
         await self._modules.load()
+        self._developer = await self._services.developer.offer(
+            self._job_token, note=self._story.tell, log=self._logger, changed=self._pause_changed
+        )
+        if self._developer is not None:
+            self._master.cmd_srv_url = self._developer.cmd_srv_url
 
-    def follow(self, slave_id: int) -> None:
+    def registered(self, port_delta: int) -> None:
+        """The master told where its live handler is."""
+        self._upload_progress = UploadProgress(self._services.master, self._master.job_id, port_delta)
+
+    async def follow(self, slave_id: int) -> None:
         """From now on the slave job is this one."""
         self._slave_id = slave_id
         self.view = None
         self.live.follow(slave_id)
+        if self._developer is not None:
+            await self._developer.follow(slave_id)
 
     def developer_session(self) -> None:
         """Somebody on the master opened a developer session."""
+        if self._developer is not None:
+            self._developer.session_started()
 
     def viewers(self, change: int) -> None:
         """Somebody on the master came to watch (+1) or left (-1)."""
@@ -101,19 +124,22 @@ class Relay:
 
     async def start_over(self, slave_id: int) -> None:
         """The slave restarted its job: everything comes anew."""
-        self.follow(slave_id)
+        await self.follow(slave_id)
+        self._slave_tokens.clear()
         await self._modules.start_over()
 
     async def progress(self) -> None:
         """Report modules until the master knows all that the slave shows now."""
         while (view := self.view) is not None:
             await self._learn_token(view)
-            whole = await self._modules.update(view)
+            await self._post_progress(view)
+            whole = await self._modules.update(view, paused=self._paused)
             self._posted = time.monotonic()
-            if whole and self.view is view:
-                return
-            if not whole:
+            await self._post_progress(view)
+            if self._paused or not whole:
                 await asyncio.sleep(AGAIN)
+            elif self.view is view:
+                return
 
     async def heartbeat(self, *, active: bool) -> None:
         """Wait until a status is due, and post it if the job is `active` and nothing was posted meanwhile."""
@@ -128,9 +154,9 @@ class Relay:
         self._wake.clear()
         if not active or self.view is None:
             return
-        live = self.live.take()
+        status = {**self.live.take(), "test_execution_paused": self._paused or 0}
         try:
-            answer = await self._modules.post(self.view, live)
+            answer = await self._modules.post(self.view, status)
         except (Unreachable, Busy, ServerFailed) as error:
             self.live.put_back()
             self._logger.warning("The master did not take a status: %s", error)
@@ -160,7 +186,8 @@ class Relay:
             if file.name not in sent and file.name != WORKER_LOG:
                 self._add(slave_id, file)
         await self._transfers.finish()
-        await self._services.products.relay(view, self._master, self._story.tell)
+        if view.result in _WITH_PRODUCTS:
+            self._count(await self._services.assets.products.relay(view, self._master, self._story.tell))
         await self._tell_story(slave_id)
 
     async def explain(self, reason: str | None) -> None:
@@ -176,6 +203,8 @@ class Relay:
         """Stop everything that runs in the background."""
         self._transfers.close()
         await self.live.close()
+        if self._developer is not None:
+            await self._developer.close()
         for task in self._completions:
             task.cancel()
 
@@ -205,6 +234,25 @@ class Relay:
         if not self._slave_tokens and view.assigned_worker_id is not None:
             self._slave_tokens.add(await self._services.slave_token(view))
 
+    @property
+    def _paused(self) -> str:
+        """Why a developer paused the test, empty when it runs."""
+        return "" if self._developer is None else self._developer.paused
+
+    async def _post_progress(self, view: JobView) -> None:
+        """While somebody has a developer session, tell the live handler how far the upload is."""
+        if self._developer is None or not self._developer.in_session or self._upload_progress is None:
+            return
+        running = self._modules.running(view)
+        progress = Progress(
+            up_to=running if self._paused else self._modules.last_reported(view),
+            current=running,
+            images=self._transfers.outstanding,
+            files=0,
+        )
+        if (error := await self._upload_progress.post(progress)) is not None:
+            self._logger.warning("Failed to post upload progress to liveviewhandler: %s", error)
+
     def _scrubber(self) -> Scrubber:
         return Scrubber(self._slave_tokens, self._job_token)
 
@@ -224,6 +272,10 @@ class Relay:
             self._logger.debug("The slave has no %s", name)
         else:
             self._story.tell(f"{name} could not be relayed: {error}")
+
+    def _pause_changed(self) -> None:
+        self._wake_up()
+        self._progress_wanted()
 
     def _wake_up(self) -> None:
         self._wake.set()

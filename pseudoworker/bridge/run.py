@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 
 from pseudoworker.bridge import lifecycle
 from pseudoworker.bridge.assets.errors import AssetFailure
+from pseudoworker.bridge.assets.provider import Held
 from pseudoworker.bridge.cluster import Cluster, ClusterFailed
 from pseudoworker.bridge.creation import CreateRefused
 from pseudoworker.bridge.endings import Ending
@@ -84,12 +85,14 @@ class JobRun:
             job_token=self.job.settings.get("JOBTOKEN", ""),
             failed=self._broke,
             cancelled=lambda: self.in_background(self.check_lease()),
+            progress_wanted=lambda: self._start_unless_running("progress", self._progress()),
         )
         self._events: asyncio.Queue[lifecycle.Event] = asyncio.Queue()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._numbered = 0
         self._cluster: Cluster | None = None
         self._settings: dict[str, str] | None = None
+        self._held = Held()
 
     # What the slot and the daemon call:
 
@@ -127,6 +130,7 @@ class JobRun:
     def registered(self, registration: Registration) -> None:
         """The slot was registered again."""
         self._master.worker_id = registration.worker_id
+        self.relay.registered(registration.port_delta)
 
     def reconnected(self) -> None:
         """The websocket was closed for a while: a stop command may have been lost."""
@@ -245,7 +249,11 @@ class JobRun:
         self._cluster = await patience.until_done(
             lambda: services.clusters.gather(self.job.id, services.master_view)
         )
-        provided = await patience.until_done(lambda: services.assets.provide(self.job, self.story.tell))
+        related = len(self._cluster.members) > 1
+        provided = await patience.until_done(
+            lambda: services.assets.provider.provide(self.job, self.story.tell, hold=related)
+        )
+        self._held = provided.held
         self._settings = {**settings, **provided.settings}
         await services.clusters.ready(self.job.id, self._cluster)
 
@@ -270,6 +278,7 @@ class JobRun:
         else:
             self.story.tell(f"slave job created: {services.slave_url(slave_id)}")
             self._events.put_nowait(lifecycle.Created(slave_id))
+            await self._held.release()
 
     async def _follow(self, slave_id: int, restarted: bool) -> None:
         services = self._services
@@ -279,7 +288,7 @@ class JobRun:
             self.story.tell(f"restarted on the slave: {services.slave_url(slave_id)}")
             await self.relay.start_over(slave_id)
         else:
-            self.relay.follow(slave_id)
+            await self.relay.follow(slave_id)
         services.watcher.watch(slave_id, self._seen)
         self._start("limits", self._limits())
 
@@ -298,6 +307,8 @@ class JobRun:
         try:
             await self.relay.rest()
             last = await self._look(slave_id)
+        except AssetFailure as error:
+            self._events.put_nowait(lifecycle.RelayFailed(f"asset failure: {error}"))
         except OpenQAError as error:
             self._events.put_nowait(lifecycle.RelayFailed(f"api failure: {error}"))
         else:
@@ -461,6 +472,7 @@ class JobRun:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.relay.close()
+        await self._held.release()
         if self.state.phase is Phase.CLOSED:
             await self._services.clusters.leave(self.job.id)
 

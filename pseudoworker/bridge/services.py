@@ -7,22 +7,20 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from pseudoworker.bridge.assets.provider import Provided
+from pseudoworker.bridge.assets.factory import Assets
 from pseudoworker.bridge.availability import Availability
 from pseudoworker.bridge.cluster import Clusters
 from pseudoworker.bridge.creation import Creation
+from pseudoworker.bridge.developer import DeveloperRelay
 from pseudoworker.bridge.journal import Journal
 from pseudoworker.bridge.live import LiveRelay
 from pseudoworker.bridge.patience import Patience
 from pseudoworker.bridge.reaper import Reaper
 from pseudoworker.bridge.watched import WatchedJobs
 from pseudoworker.config.model import Configuration
-from pseudoworker.master.job import MasterJob
 from pseudoworker.observe.metrics import Metrics
 from pseudoworker.openqa.client import Client
-from pseudoworker.openqa.messages import Grabbed
 from pseudoworker.openqa.retry import READ, OnRetry
 from pseudoworker.openqa.views import JobView, ModuleView, parse_workers
 from pseudoworker.slave.jobs import SlaveJobs
@@ -36,22 +34,6 @@ MASTER_OUTAGE = 86_400.0
 ours."""
 
 Log = logging.LoggerAdapter[logging.Logger]
-
-
-class Assets(Protocol):
-    """`bridge.assets.provider`."""
-
-    async def provide(self, job: Grabbed, note: Callable[[str], None]) -> Provided:
-        """Bring what the job needs."""
-        ...
-
-
-class Products(Protocol):
-    """`bridge.assets.relay`."""
-
-    async def relay(self, view: JobView, master: MasterJob, note: Callable[[str], None]) -> int:
-        """Bring what the job made."""
-        ...
 
 
 @dataclass
@@ -70,7 +52,7 @@ class Services:
     clusters: Clusters
     availability: Availability
     assets: Assets
-    products: Products
+    developer: DeveloperRelay
     live_source: LiveSource
     watched_jobs: WatchedJobs
     script_search: ScriptSearch
