@@ -37,6 +37,8 @@ REAL := $(PYTEST) -m real tests/real
 real: lab
 	$(REAL) $(call AGAIN,$(REAL))
 
+include packaging/install.mk
+
 clean:
 	-examples/lab/lab down
 	rm -rf $(VENV)
