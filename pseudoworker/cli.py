@@ -25,9 +25,10 @@ _SECRETS = {"--apikey": "OPENQA_API_KEY", "--apisecret": "OPENQA_API_SECRET"}
 
 _EPILOG = """\
 exit status:
-  0   all went well
-  1   an error that is told on standard error; for check and status: a warning
-  2   wrong usage; for check and status: an error
+  0   all went well; check: all is ok; status: all slots are free or working
+  1   an error that is told on standard error; check: a warning; status: slots are broken or offline
+  2   wrong usage; check: an error; status: no process, or all slots broken or offline
+  3   status: it cannot be said
   78  the configuration holds mistakes; each is told with file, line and key
 
 workers.ini, client.conf and pseudoworker.toml are looked for in $OPENQA_CONFIG, then /etc/openqa, then

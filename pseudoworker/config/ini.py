@@ -137,7 +137,7 @@ class _Parser:
                 self._mistakes.add(
                     origin,
                     "the here-document has no end",
-                    "write what stands behind << alone on the line below it",
+                    "write what stands behind << on a line of its own below",
                 )
                 return
             values = tuple(taken)

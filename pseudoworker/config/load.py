@@ -247,6 +247,9 @@ class _Loading:
                 f"transport {assets.transport!r} needs factory_dir",
                 'add factory_dir = "/…" to [assets]',
             )
+        if assets.serve_url:
+            self.origins["assets.serve_url"] = self.toml.origin("assets", "serve_url")
+            self._fitted("assets.serve_url", assets.serve_url, worker_url)
 
     def _host(self, master_is_local: bool) -> str:
         host = self._from_toml("host", "", "host") or os.uname().nodename

@@ -78,26 +78,14 @@ class WorkerSettings:
     worker_hostname: str = ""
     """Address by which the master reaches this host, for developer mode (WORKER_HOSTNAME); filled in by
     `load` when not set: `localhost` beside a local master, else this host's full name."""
-    arch: str = ""
-    """CPU architecture to register (ARCH); empty means that of this host."""
     log_level: Annotated[str, Choice(("trace", "debug", "info", "warn", "error", "fatal"))] = "info"
     """Least level of what is logged (LOG_LEVEL); `--verbose` makes it debug."""
-    log_dir: Annotated[Path | None, Absolute()] = None
-    """Directory to log to (LOG_DIR, `$OPENQA_WORKER_LOG_DIR`); None means standard output and error."""
-    retries: Annotated[int, Range("", 0, 10_000)] = 60
-    """Times a call to the master is tried again (RETRIES, `$OPENQA_WORKER_CONNECT_RETRIES`)."""
-    retry_delay: Annotated[float, Range("s", 0, 3600)] = 5.0
-    """Pause before a call to the master is tried again (RETRY_DELAY)."""
-    retry_delay_if_webui_busy: Annotated[float, Range("s", 0, 3600)] = 60.0
-    """The same when the master says it is overloaded (RETRY_DELAY_IF_WEBUI_BUSY)."""
     status_min_interval: Annotated[float, Range("s", 1, 86_400)] = 60.0
     """Least time between two status messages to the master (STATUS_MIN_INTERVAL,
     `$OPENQA_WORKER_STATUS_MIN_INTERVAL`)."""
     status_max_interval: Annotated[float, Range("s", 1, 86_400)] = 300.0
     """Most time between them (STATUS_MAX_INTERVAL, `$OPENQA_WORKER_STATUS_MAX_INTERVAL`); well below the
     master's `worker_timeout`."""
-    upload_retries: Annotated[int, Range("", 0, 1_000)] = 10
-    """Times the upload of an asset to the master is tried again (UPLOAD_RETRIES)."""
     local_upload: bool = True
     """Whether assets may be put into the master's directories when it is on this host (LOCAL_UPLOAD)."""
     parallel_one_host_only: bool = True

@@ -14,8 +14,6 @@ from pseudoworker.config.schema import Key, Unfit, keys_of, parse
 from pseudoworker.config.slots import Slots
 
 ENVIRONMENT: Mapping[str, str] = {
-    "log_dir": "OPENQA_WORKER_LOG_DIR",
-    "retries": "OPENQA_WORKER_CONNECT_RETRIES",
     "status_min_interval": "OPENQA_WORKER_STATUS_MIN_INTERVAL",
     "status_max_interval": "OPENQA_WORKER_STATUS_MAX_INTERVAL",
     "terminate_after_jobs_done": "OPENQA_WORKER_TERMINATE_AFTER_JOBS_DONE",

@@ -72,7 +72,8 @@ def test_every_value_has_an_origin(directory: Directory) -> None:
 def test_all_mistakes_at_once(directory: Directory) -> None:
     directory.write(
         "workers.ini",
-        "[global]\nHOST = http://a http://b\nWORKER_CLASS = qemu, :lab:\nRETRIES = many\nrubbish\n",
+        "[global]\nHOST = http://a http://b\nWORKER_CLASS = qemu, :lab:\n"
+        "STATUS_MIN_INTERVAL = many\nrubbish\n",
     )
     directory.write(
         "pseudoworker.toml",
@@ -95,7 +96,7 @@ def test_all_mistakes_at_once(directory: Directory) -> None:
         "write it like https://openqa.example.com",
         "client.conf: no API key and secret for http://a (no file at client.conf); "
         "add one of the sections [a:80], [http://a], [a] with key and secret from the web UI",
-        "workers.ini:4: [global] RETRIES: 'many' is no number; give a whole number",
+        "workers.ini:4: [global] STATUS_MIN_INTERVAL: 'many' is no number; give a number",
         "workers.ini:3: [global] WORKER_CLASS: the slave has no class for 'qemu'; "
         'name it like :lab:qemu_x86_64, or add "qemu" = "…" to [classes] of pseudoworker.toml',
         "workers.ini:3: [global] WORKER_CLASS: the slave has no class for ':lab:'; "
@@ -130,8 +131,6 @@ def test_the_environment(directory: Directory) -> None:
         OPENQA_API_KEY="k",
         OPENQA_API_SECRET="s",
         OPENQA_BASEDIR="/srv",
-        OPENQA_WORKER_LOG_DIR="/logs",
-        OPENQA_WORKER_CONNECT_RETRIES="3",
         OPENQA_WORKER_STATUS_MIN_INTERVAL="10.5",
         OPENQA_WORKER_STATUS_MAX_INTERVAL="20",
         OPENQA_WORKER_TERMINATE_AFTER_JOBS_DONE="1",
@@ -146,13 +145,14 @@ def test_the_environment(directory: Directory) -> None:
     assert configuration.state_dir == Path("/srv/openqa/pseudoworker")
     assert configuration.worker == WorkerSettings(
         worker_hostname="localhost",
-        log_dir=Path("/logs"),
-        retries=3,
         status_min_interval=10.5,
         status_max_interval=20,
         terminate_after_jobs_done=True,
     )
-    assert configuration.origins["worker.retries"] == "environment: OPENQA_WORKER_CONNECT_RETRIES"
+    assert (
+        configuration.origins["worker.status_min_interval"]
+        == "environment: OPENQA_WORKER_STATUS_MIN_INTERVAL"
+    )
 
 
 def test_state_dir(directory: Directory) -> None:
@@ -164,33 +164,35 @@ def test_state_dir(directory: Directory) -> None:
 def test_settings_of_the_host_section_and_of_each_instance(directory: Directory) -> None:
     directory.append(
         "workers.ini",
-        "RETRY_DELAY = 7\n[2-3]\nWORKER_CLASS+ = :lab:tap\nRETRY_DELAY_IF_WEBUI_BUSY = 70\n"
-        "[http://127.0.0.1:21000]\nRETRY_DELAY = 8\nTESTPOOLSERVER = rsync://x\n",
+        "STATUS_MIN_INTERVAL = 7\n[2-3]\nWORKER_CLASS+ = :lab:tap\nSTATUS_MAX_INTERVAL = 70\n"
+        "[http://127.0.0.1:21000]\nSTATUS_MIN_INTERVAL = 8\nTESTPOOLSERVER = rsync://x\n",
     )
     configuration = directory.load(Overrides(instances="2-3"))
-    assert (configuration.worker.retry_delay, configuration.worker.retry_delay_if_webui_busy) == (8, 70)
+    assert (configuration.worker.status_min_interval, configuration.worker.status_max_interval) == (8, 70)
     assert configuration.slots[0].worker_class == (":lab:qemu_x86_64", ":lab:tap")
     assert configuration.slots[1].settings == {
         "WORKER_CLASS": ":lab:qemu_x86_64,:lab:tap",
-        "RETRY_DELAY": "8",
-        "RETRY_DELAY_IF_WEBUI_BUSY": "70",
+        "STATUS_MIN_INTERVAL": "8",
+        "STATUS_MAX_INTERVAL": "70",
         "TESTPOOLSERVER": "rsync://x",
     }
 
 
 def test_instances_must_agree_on_what_concerns_the_process(directory: Directory) -> None:
-    directory.append("workers.ini", "[2]\nHOST = http://elsewhere\nRETRIES = 5\n[3]\nRETRIES = 6\n")
+    directory.append(
+        "workers.ini", "[2]\nHOST = http://elsewhere\nLOG_LEVEL = warn\n[3]\nLOG_LEVEL = error\n"
+    )
     assert directory.mistakes(Overrides(instances="1-3"))[:2] == [
         "workers.ini:5: [2] HOST: HOST differs between instances 1 and 2; "
         "set it in [global], or start a process for each of the two",
-        "workers.ini:6: [2] RETRIES: RETRIES differs between instances 1 and 2; "
+        "workers.ini:6: [2] LOG_LEVEL: LOG_LEVEL differs between instances 1 and 2; "
         "set it in [global], or start a process for each of the two",
     ]
     assert directory.mistakes(Overrides(instances="2-4", host="http://127.0.0.1:21000")) == [
-        "workers.ini:8: [3] RETRIES: RETRIES differs between instances 2 and 3; "
+        "workers.ini:8: [3] LOG_LEVEL: LOG_LEVEL differs between instances 2 and 3; "
         "set it in [global], or start a process for each of the two",
     ]
-    assert directory.load(Overrides(instances="2", host="127.0.0.1:21000")).worker.retries == 5
+    assert directory.load(Overrides(instances="2", host="127.0.0.1:21000")).worker.log_level == "warn"
 
 
 def test_auto_slots(directory: Directory) -> None:
@@ -381,6 +383,13 @@ def test_assets(directory: Directory) -> None:
     directory.append("pseudoworker.toml", 'factory_dir = "/factory"\nrepos = ["a*"]\n')
     assets = directory.load().assets
     assert (assets.factory_dir, assets.repos) == (Path("/factory"), ("a*",))
+    directory.append("pseudoworker.toml", 'serve_url = "https://bridge.example.com/assets"\n')
+    assert directory.load().assets.serve_url == "https://bridge.example.com/assets"
+    directory.write("pseudoworker.toml", PSEUDOWORKER_TOML + '[assets]\nserve_url = "ftp://x"\n')
+    assert directory.mistakes() == [
+        "pseudoworker.toml:5: [assets] serve_url: 'ftp://x' does not begin with http:// or https://; "
+        "write it like https://openqa.example.com"
+    ]
 
 
 def test_ca_files(directory: Directory) -> None:
@@ -416,7 +425,7 @@ texts = st.text(max_size=60).map(lambda text: text.encode()) | st.binary(max_siz
     ),
     environment=st.dictionaries(
         st.sampled_from(
-            ["OPENQA_API_KEY", "STATE_DIRECTORY", "OPENQA_BASEDIR", "OPENQA_WORKER_CONNECT_RETRIES"]
+            ["OPENQA_API_KEY", "STATE_DIRECTORY", "OPENQA_BASEDIR", "OPENQA_WORKER_STATUS_MIN_INTERVAL"]
         ),
         st.text(max_size=10),
     ),
