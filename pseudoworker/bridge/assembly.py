@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 from pseudoworker.bridge.assets.factory import open_assets
-from pseudoworker.bridge.availability import Availability
+from pseudoworker.bridge.availability import Availability, Obstacles
 from pseudoworker.bridge.cluster import Clusters
 from pseudoworker.bridge.creation import Creation
 from pseudoworker.bridge.crew import Crew
@@ -20,6 +20,7 @@ from pseudoworker.bridge.settings import UnmappedClass, slave_classes, worker_cl
 from pseudoworker.bridge.watched import WatchedJobs
 from pseudoworker.config.model import Configuration, Site
 from pseudoworker.observe.metrics import Metrics
+from pseudoworker.openqa.access import ask_for_operator
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.retry import READ
 from pseudoworker.openqa.transport import tls_context
@@ -88,7 +89,7 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
             ),
             availability=Availability(
                 fetch=lambda: capacity(slave),
-                obstacle=assets.provider.problem,
+                obstacle=Obstacles(lambda: ask_for_operator(slave), assets.provider.problem),
                 slots=crew.states,
                 loads=crew.loads,
                 changed=crew.offer,

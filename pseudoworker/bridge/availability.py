@@ -76,6 +76,34 @@ def why_not(
     return verdicts
 
 
+class Obstacles:
+    """What keeps every slot from working, whatever the slave's workers do. `ask_access` raises when the
+    slave does not take our key; it is asked again after `again` seconds, or at once after it was refused."""
+
+    def __init__(
+        self,
+        ask_access: Callable[[], Awaitable[None]],
+        problem: Callable[[], Awaitable[str | None]],
+        *,
+        again: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ask_access = ask_access
+        self._problem = problem
+        self._again = again
+        self._clock = clock
+        self._accepted = -float("inf")
+
+    async def __call__(self) -> str | None:
+        """The first obstacle, None if there is none. Raises OpenQAError."""
+        now = self._clock()
+        if now - self._accepted > self._again:
+            self._accepted = -float("inf")
+            await self._ask_access()
+            self._accepted = now
+        return await self._problem()
+
+
 class Availability:
     """Keeps looking at the slave while anybody could be offered, and tells each change.
 

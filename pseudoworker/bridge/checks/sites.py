@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from pseudoworker.bridge.checks.lines import Line, error, ok, warning
 from pseudoworker.config.model import Site
+from pseudoworker.openqa.access import ask_for_operator
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import (
     ClockSkew,
@@ -75,28 +76,19 @@ async def _has(question: Callable[[], Awaitable[object]]) -> bool:
 
 
 async def _key(name: str, site: Site, client: Client) -> Line:
-    """A registration without any field: operators are told what is missing, all others that they may not.
-
-    Nothing is changed by it: openQA looks at the key and its rights first, then at the fields, and only then
-    does anything (OpenQA::WebAPI::Controller::API::V1::Worker, create; the same in all releases since 2023).
-    """
     topic = f"{name} key"
     source = site.credentials.source if site.credentials else ""
     try:
-        await client.post_form("/api/v1/workers", {}, policy=PROBE)
+        await ask_for_operator(client)
     except ClockSkew as failure:
         return error(topic, failure.text, failure.advice)
     except Unauthorized as failure:
         return error(
             topic, f"the key from {source} is refused: {failure.text}", failure.advice or "use another key"
         )
-    except Refused as failure:
-        if failure.status == 400:
-            return ok(topic, f"the key from {source} is accepted and has operator rights")
-        return _failed(topic, failure)
     except OpenQAError as failure:
         return _failed(topic, failure)
-    return error(topic, f"{client.url} took a registration without a name", "check what answers at this URL")
+    return ok(topic, f"the key from {source} is accepted and has operator rights")
 
 
 def _clock(name: str, skew: float | None) -> Line:
