@@ -19,12 +19,16 @@ log = logging.getLogger(__name__)
 _LOG_HEAD = 4 * 2**20
 """Bytes of autoinst-log.txt that are looked at: modules are scheduled at its beginning."""
 _LARGEST_FILE = 16 * 2**20
-_MOST_PAGES = 60
-_PAGES_AT_ONCE = 4
+_HEAD_START = 0.5
+"""Seconds that the request for the log is ahead of the one for the screen."""
+_PATIENCE = 3
+"""How many live logs of other jobs are waited for."""
+_MOST_PAGES = 100
+_PAGES_AT_ONCE = 2
 
 
 class ScriptSearch:
-    """Finds the scripts of a job's modules.
+    """Finds the scripts of a job's modules; one for all jobs of a slave.
 
     They have to be right the first time: a module posted again with another script becomes a second module
     (`JobModules.pm`, unique by name, category and script). So remember what was found, and pass it as
@@ -42,49 +46,62 @@ class ScriptSearch:
         """Prepare to search; `live` is None where the live view must not be used.
 
         :param live_seconds: how long the live log is waited for.
-        :param pages_seconds: how long all source pages together may take.
+        :param pages_seconds: how long all source pages of a job together may take.
         """
         self._client = client
         self._live = live
         self._live_seconds = live_seconds
         self._pages_seconds = pages_seconds
+        # openQA's web UI serves one connection a process (`openqa-webui-daemon`: 30 processes): a page while it
+        # is made, both streams of a live view while they are open. Jobs that start together must not take all.
+        self._page_permits = asyncio.Semaphore(_PAGES_AT_ONCE)
+        self._live_permit = asyncio.Semaphore(1)
 
     async def find(self, job: JobView, known: Mapping[str, str] | None = None) -> dict[str, str]:
         """Give each module of a job its script; never fails, for the rule is always there.
-
-        Opens the live view of a running job for a moment, unless all is known.
 
         :param job: with its modules, so from `SlaveJobs.views`.
         :param known: scripts by module name that were found before, or that another module brought along.
         """
         found = dict(known or {})
-        wanted = {module.name for module in job.modules} - found.keys()
-        if wanted:
-            ended = job.state in FINAL_STATES or job.state == UPLOADING
-            found |= await (self._finished_log(job.id) if ended else self._live_log(job.id, wanted))
-        if wanted := wanted - found.keys():
-            found |= await self._pages(job, wanted)
+        ended = job.state in FINAL_STATES or job.state == UPLOADING
+        for source in (self._finished_log, self._pages) if ended else (self._pages, self._live_log):
+            wanted = [module.name for module in job.modules if module.name not in found]
+            if wanted:
+                found = {**await source(job, wanted), **found}
         return complete([(module.name, module.category) for module in job.modules], found)
 
-    async def _finished_log(self, job_id: int) -> dict[str, str]:
+    async def _finished_log(self, job: JobView, _wanted: Collection[str]) -> dict[str, str]:
         """Read the beginning of the log that the slave's worker uploaded at the end."""
-        path = file_path(job_id, "autoinst-log.txt")
+        path = file_path(job.id, "autoinst-log.txt")
         only = {"Range": f"bytes=0-{_LOG_HEAD - 1}"}
         try:
             content = await self._client.read(path, policy=PROBE, limit=_LARGEST_FILE, headers=only)
         except OpenQAError as error:
-            log.debug("no scripts from the log of slave job %d: %s", job_id, error)
+            log.debug("no scripts from the log of slave job %d: %s", job.id, error)
             return {}
         return scripts_in(content.decode("utf-8", "replace"))
 
-    async def _live_log(self, job_id: int, wanted: Collection[str]) -> dict[str, str]:
+    async def _live_log(self, job: JobView, wanted: Collection[str]) -> dict[str, str]:
         """Read the live log from its start, which is possible when nobody watched before.
 
-        The log has to be open before the screen, whose opening makes the slave's worker send the log at all:
-        whoever opens it later is shown the last 10 KB only (`Running.pm`, `streamtext`).
+        The log has to be asked for before the screen, whose opening makes the slave's worker send the log at
+        all: whoever opens it later is shown the last 10 KB only (`Running.pm`, `streamtext`).
         """
         if self._live is None:
             return {}
+        try:
+            async with asyncio.timeout(_PATIENCE * self._live_seconds):
+                await self._live_permit.acquire()
+        except TimeoutError:
+            log.debug("no scripts from the live log of slave job %d: too many ask for one", job.id)
+            return {}
+        try:
+            return await self._watch(self._live, job.id, wanted)
+        finally:
+            self._live_permit.release()
+
+    async def _watch(self, live: LiveSource, job_id: int, wanted: Collection[str]) -> dict[str, str]:
         scripts = LogScripts()
         opened, complete_log = asyncio.Event(), asyncio.Event()
 
@@ -93,8 +110,8 @@ class ScriptSearch:
             if scripts.scripts.keys() >= set(wanted):
                 complete_log.set()
 
-        text = asyncio.create_task(self._live.read_text(job_id, "livelog", opened.set, take))
-        screen = asyncio.create_task(_after(opened, self._live, job_id))
+        text = asyncio.create_task(live.read_text(job_id, "livelog", opened.set, take))
+        screen = asyncio.create_task(_screen_after(opened, live, job_id))
         enough = asyncio.create_task(complete_log.wait())
         try:
             await asyncio.wait(
@@ -116,21 +133,20 @@ class ScriptSearch:
         if "://" in job.settings.get("CASEDIR", ""):
             return {}  # the page would send us to the place of the test's git repository
         found: dict[str, str] = {}
-        permits = asyncio.Semaphore(_PAGES_AT_ONCE)
 
         async def page(name: str) -> None:
             path = f"/tests/{job.id}/modules/{name}/steps/1/src"
             try:
-                async with permits:
+                async with self._page_permits:
                     content = await self._client.read(path, policy=PROBE, limit=_LARGEST_FILE)
             except OpenQAError as error:
                 log.debug("no script from the source page of %s: %s", name, error)
                 return
             distri, version = job.settings.get("DISTRI", ""), job.settings.get("VERSION", "")
-            if script := script_on_page(content.decode("utf-8", "replace"), name, distri, version):
+            if script := script_on_page(content.decode("utf-8", "replace"), distri, version):
                 found[name] = script
 
-        names = [module.name for module in job.modules if module.name in wanted and is_safe(module.name)]
+        names = [name for name in wanted if is_safe(name)]
         try:
             async with asyncio.timeout(self._pages_seconds), asyncio.TaskGroup() as pages:
                 for name in names[:_MOST_PAGES]:
@@ -140,9 +156,13 @@ class ScriptSearch:
         return found
 
 
-async def _after(opened: asyncio.Event, live: LiveSource, job_id: int) -> None:
-    """Open the screen once the log is open, and hold it."""
-    await opened.wait()
+async def _screen_after(log_open: asyncio.Event, live: LiveSource, job_id: int) -> None:
+    """Open the screen once the log was asked for, and hold it."""
+    try:
+        async with asyncio.timeout(_HEAD_START):
+            await log_open.wait()
+    except TimeoutError:
+        pass  # the usual case: the slave does not even answer before the log has a first line
     await live.read_screen(job_id, _nothing, lambda _screen: None)
 
 

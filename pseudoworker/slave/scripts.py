@@ -3,18 +3,18 @@ needs.
 
 Sources, best first, each for the modules that the ones before it did not know:
 
-1. the log of os-autoinst, `scheduling <name> <script>` (`autotest.pm`, `loadtest`): exact for every module,
-   also for those loaded under another name. While the job runs it is to be had from the live log, provided
-   nobody watched before (`live_log_scripts`); afterwards from autoinst-log.txt (`log_scripts`);
-2. the page with a module's source (`source_page_script`), one request a module, and only where the web UI has
-   the tests on disk;
+1. the page with a module's source (`script_on_page`): what the slave itself stored, from the moment it knows
+   the module; one small request a module. Only where the web UI has the tests on disk, not when CASEDIR is
+   the URL of a git repository;
+2. the log of os-autoinst, `scheduling <name> <script>` (`autotest.pm`, `loadtest`). Of an ended job it is in
+   autoinst-log.txt, which is then asked first, being one request; of a running one in the live log, provided
+   nobody watched before;
 3. the rule by which os-autoinst makes the category of a script's path, read backwards (`rule`).
 
 A module that another one brought along is named with its script in that one's `extra_test_results`
 (`pseudoworker.slave.steps`). Considered and left out: `experimental/search` answers with scripts, but greps
 all test distributions and is limited to a few calls a minute for all users together; os-autoinst's command
-server does not offer test_order.json.
-"""
+server does not offer test_order.json."""
 
 import html
 import re
@@ -68,18 +68,18 @@ def scripts_in(log: str) -> dict[str, str]:
     return scripts
 
 
-def script_on_page(page: str, name: str, distri: str, version: str = "") -> str | None:
+def script_on_page(page: str, distri: str, version: str = "") -> str | None:
     """Read a module's script from the page that shows its source (`OpenQA::WebAPI::Controller::Step`, `src`).
 
     The path there begins with the slave's own folder, which ends in the distribution or in
-    `<distri>-<version>` (`OpenQA::Utils`, `testcasedir`); what follows is the script. None when the page does
-    not look like that.
+    `<distri>-<version>` (`OpenQA::Utils`, `testcasedir`); what follows is the script. None when the page
+    does not look like that.
     """
     for found in _SOURCE_PATH.finditer(page):
         path = html.unescape(found[1])
         for folder in (f"/tests/{distri}-{version}/", f"/tests/{distri}/"):
-            _, separator, script = path.partition(folder)
-            if separator and _file_stem(script) == _REPEATED.sub("", name):
+            script = path.partition(folder)[2]
+            if script:
                 return script
     return None
 
@@ -89,9 +89,11 @@ def rule(name: str, category: str) -> str:
     backwards.
 
     Right for modules below `tests/` that keep their file's name and are written in Perl, which are nearly
-    all.
+    all. For those in `tests/` itself the category is that folder's name, in some releases with the
+    distribution's before it.
     """
-    return f"tests/{category}/{_REPEATED.sub('', name)}.pm"
+    folder = "tests" if category == "tests" or category.endswith("/tests") else f"tests/{category}"
+    return f"{folder}/{_REPEATED.sub('', name)}.pm"
 
 
 def complete(modules: Iterable[tuple[str, str]], *sources: Mapping[str, str]) -> dict[str, str]:
@@ -103,7 +105,3 @@ def complete(modules: Iterable[tuple[str, str]], *sources: Mapping[str, str]) ->
         name: next((source[name] for source in sources if name in source), None) or rule(name, category)
         for name, category in modules
     }
-
-
-def _file_stem(script: str) -> str:
-    return script.rpartition("/")[2].rpartition(".")[0]

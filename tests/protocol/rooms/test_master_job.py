@@ -139,8 +139,8 @@ def view(job: MasterJob) -> Awaitable[object]:
             uploading,
             Said(
                 {
-                    "error": "Got status update for job 42 and worker 3 but there is not even a worker assigned"
-                    " to this job (job is scheduled)"
+                    "error": "Got status update for job 42 and worker 3 but there is not even a worker"
+                    " assigned to this job (job is scheduled)"
                 },
                 400,
             ),

@@ -9,7 +9,7 @@ SETTINGS = st.dictionaries(NAMES, st.text(max_size=9), max_size=4).map(lambda ow
 
 
 def as_openqa_reads(fields: list[tuple[str, str]]) -> dict[str, dict[str, str]]:
-    """What `_eval_param_grouping` and `_create_job` make of a request: settings by suffix, "" for a plain job."""
+    """What `_eval_param_grouping` and `_create_job` make of a request: settings by suffix ("": plain)."""
     shared: dict[str, str] = {}
     grouped: dict[str, dict[str, str]] = {}
     for name, value in fields:

@@ -57,27 +57,30 @@ def test_a_line_is_not_believed_before_it_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "name", "version", "script"),
+    ("path", "version", "script"),
     [
-        ("/var/lib/openqa/share/tests/example/tests/install/boot.pm", "boot", "1", "tests/install/boot.pm"),
-        ("/var/lib/openqa/share/tests/example-1/tests/install/boot.pm", "boot", "1", "tests/install/boot.pm"),
-        ("/srv/tests/example/tests/a&amp;b/boot.pm", "boot#2", "", "tests/a&b/boot.pm"),
-        ("/var/lib/openqa/share/tests/other/tests/install/boot.pm", "boot", "1", None),
-        ("/var/lib/openqa/share/tests/example/tests/install/halt.pm", "boot", "1", None),
+        ("/var/lib/openqa/share/tests/example/tests/install/boot.pm", "1", "tests/install/boot.pm"),
+        ("/var/lib/openqa/share/tests/example-1/tests/install/boot.pm", "1", "tests/install/boot.pm"),
+        ("/var/lib/openqa/share/tests/example/tests/example/boot.pm", "", "tests/example/boot.pm"),
+        ("/srv/tests/example/tests/a&amp;b/boot.pm", "", "tests/a&b/boot.pm"),
+        ("/var/lib/openqa/share/tests/other/tests/install/boot.pm", "1", None),
+        ("/var/lib/openqa/share/tests/example/", "1", None),
     ],
 )
-def test_the_path_on_the_source_page(path: str, name: str, version: str, script: str | None) -> None:
+def test_the_path_on_the_source_page(path: str, version: str, script: str | None) -> None:
     page = f"<html><code>other</code> <a href='x'>\n    <code>{path}</code>\n</a></html>"
-    assert script_on_page(page, name, "example", version) == script
+    assert script_on_page(page, "example", version) == script
 
 
 def test_any_page_will_do() -> None:
-    assert script_on_page("no page", "boot", "example") is None
+    assert script_on_page("no page", "example") is None
 
 
 def test_the_rule() -> None:
     assert rule("boot", "install") == "tests/install/boot.pm"
     assert rule("boot#12", "console/net") == "tests/console/net/boot.pm"
+    assert rule("boot", "tests") == "tests/boot.pm"
+    assert rule("boot", "example/tests") == "tests/boot.pm"
 
 
 def test_each_module_gets_the_best_known_script() -> None:
