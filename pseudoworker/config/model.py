@@ -166,8 +166,8 @@ class DeveloperMode:
 class Observe:
     """What a running process shows, and where."""
 
-    listen: Annotated[str, Address()] = ""
-    """`host:port` of the status page and metrics; empty means off."""
+    listen: Annotated[str, Address(loopback=True)] = ""
+    """`host:port` of the status page and metrics, on this machine only; empty means off."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ against the same.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -41,6 +42,9 @@ class Absolute:
 @dataclass(frozen=True)
 class Address:
     """A `host:port` to listen on, or nothing."""
+
+    loopback: bool = False
+    """Whether it must be one that only this machine reaches, since what is served there asks for no login."""
 
 
 Rule = Range | Choice | Absolute | Address
@@ -89,8 +93,13 @@ def check(key: Key, value: object) -> object:
             raise Unfit(f"{fitted!r} is not known", f"give one of {', '.join(words)}")
         case Absolute() if isinstance(fitted, Path) and not fitted.is_absolute():
             raise Unfit(f"{str(fitted)!r} is a relative path", "give an absolute one, beginning with /")
-        case Address() if fitted:
-            split_address(str(fitted))
+        case Address(loopback) if fitted:
+            host, _ = split_address(str(fitted))
+            if loopback and not _is_loopback(host):
+                raise Unfit(
+                    f"{fitted!r} can be reached from other machines",
+                    "use 127.0.0.1, and a tunnel or a reverse proxy with a login before it",
+                )
     return fitted
 
 
@@ -116,6 +125,13 @@ def split_address(text: str) -> tuple[str, int]:
     if match is None or int(match[2]) > 65535:
         raise Unfit(f"{text!r} is no address", "write host:port, an IPv6 address in brackets")
     return match[1].removeprefix("[").removesuffix("]"), int(match[2])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")

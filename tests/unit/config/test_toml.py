@@ -146,7 +146,15 @@ def test_a_file_that_cannot_be_read_makes_it_incomplete(tmp_path: Path) -> None:
             "[observe]\nlisten = '80'",
             "0.toml:2: [observe] listen: '80' is no address; write host:port, an IPv6",
         ),
-        ("[observe]\nlisten = 'a:70000'", "0.toml:2: [observe] listen: 'a:70000' is no address; "),
+        ("[developer]\nlisten = 'a:70000'", "0.toml:2: [developer] listen: 'a:70000' is no address; "),
+        (
+            "[observe]\nlisten = '0.0.0.0:80'",
+            "0.toml:2: [observe] listen: '0.0.0.0:80' can be reached from other machines; use 127.0.0.1, and",
+        ),
+        (
+            "[observe]\nlisten = 'bridge:80'",
+            "0.toml:2: [observe] listen: 'bridge:80' can be reached from other",
+        ),
         ("[classes]\na = 1", "0.toml:2: [classes] a: no pair of worker classes; write"),
         ("[classes]\na = ''", "0.toml:2: [classes] a: no pair of worker classes; write"),
         ("[classes]\n'a b' = 'c'", "0.toml:2: [classes] a b: no pair of worker classes; write"),
@@ -161,8 +169,10 @@ def test_one_mistake(text: str, mistake: str, tmp_path: Path) -> None:
 
 
 def test_addresses_that_are_understood(tmp_path: Path) -> None:
-    for address in ("", "127.0.0.1:0", "[::1]:9100", "bridge.example.com:65535"):
+    for address in ("", "127.0.0.1:0", "[::1]:9100", "localhost:65535"):
         assert read(tmp_path, f'[observe]\nlisten = "{address}"\n')[0].observe.listen == address
+    for address in ("0.0.0.0:0", "bridge.example.com:65535"):
+        assert read(tmp_path, f'[developer]\nlisten = "{address}"\n')[0].developer.listen == address
 
 
 def test_lines() -> None:
