@@ -170,11 +170,11 @@ class Relay:
         slave_id = self._slave_id
         assert slave_id is not None
         await self.live.close()
-        await self._master.announce_uploading()
         view = (await self._services.slave_jobs.views([slave_id])).get(slave_id)
-        if view is None:
-            return  # deleted meanwhile; the caller looks and says so
+        if view is None or view.assigned_worker_id is None:
+            return  # deleted meanwhile, which the caller finds out, or never given to a worker
         self.view = view
+        await self._master.announce_uploading()
         self._slave_tokens |= await self._services.slave_results.secrets(slave_id)
         await self._modules.update(view, final=True)
         details = await self._services.slave_results.details(slave_id)

@@ -305,7 +305,7 @@ class JobRun:
         services = self._services
         await self.turn.wait()
         try:
-            await self.relay.rest()
+            await self._relay_rest()
             last = await self._look(slave_id)
         except AssetFailure as error:
             self._events.put_nowait(lifecycle.RelayFailed(f"asset failure: {error}"))
@@ -314,6 +314,15 @@ class JobRun:
         else:
             self._events.put_nowait(lifecycle.Relayed(last))
         services.availability.wake()
+
+    async def _relay_rest(self) -> None:
+        try:
+            await self.relay.rest()
+        except LeaseLost as lost:
+            if self.state.stop not in (Stop.CANCEL, Stop.OBSOLETE):
+                raise
+            # A job that was cancelled before it began takes no results, but it does take its end.
+            self._logger.debug("The master takes no results: %s", lost)
 
     async def _look(self, slave_id: int) -> lifecycle.Observed | lifecycle.Gone:
         services = self._services

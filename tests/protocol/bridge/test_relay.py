@@ -1,17 +1,231 @@
-"""The real process between two fakes, over real sockets."""
+"""The real process between two fakes, over real sockets: every end that a job can take."""
 
 from __future__ import annotations
 
+import json
+import signal
 from pathlib import Path
 
-from tests.fakes.pair import FakePair, pseudoworker
+import pytest
+
+from tests.fakes.flavour import BW, SID, TX, Flavour
+from tests.fakes.model import Job
+from tests.fakes.pair import FakePair, pseudoworker, until
 
 
-async def test_a_plain_job_comes_back_whole(tmp_path: Path) -> None:
-    async with FakePair() as pair:
+def script(**told: object) -> str:
+    return json.dumps(told)
+
+
+def of_slave(pair: FakePair, job: Job) -> Job:
+    return pair.slave.job_for(job.id)
+
+
+async def started(pair: FakePair, job: Job) -> Job:
+    """Wait until the slave runs the job, and the master shows it."""
+    await until(lambda: job.state == "running", 20, lambda: pair.story(job))
+    return of_slave(pair, job)
+
+
+@pytest.mark.parametrize("flavour", [BW, TX, SID], ids=lambda flavour: flavour.name)
+async def test_a_plain_job_comes_back_whole(tmp_path: Path, flavour: Flavour) -> None:
+    async with FakePair(flavour=flavour) as pair:
         config = pair.write_config(tmp_path)
-        job = pair.master.post(TEST="plain", WORKER_CLASS=":lab:qemu_x86_64", DISTRI="d", VERSION="1")
+        job = pair.master.post(TEST="plain")
         async with pseudoworker(config):
             await pair.done(job)
         assert pair.differences(job) == []
         assert pair.violations() == []
+        assert (job.state, job.result, job.reason) == ("done", "passed", None)
+
+
+@pytest.mark.parametrize(
+    ("told", "result", "reason"),
+    [
+        ({"fail": "login"}, "failed", None),
+        ({"modules": [{"dents": 1}]}, "softfailed", None),
+        ({"result": "incomplete", "reason": "backend died: qemu crashed"}, "incomplete", "backend died: qemu crashed"),
+        ({"modules": 0, "result": "incomplete", "reason": "tests died: no main.pm"}, "incomplete", "tests died: no main.pm"),
+        ({"result": "timeout_exceeded", "reason": "timeout: test execution exceeded MAX_JOB_TIME"}, "timeout_exceeded", "timeout: test execution exceeded MAX_JOB_TIME"),
+        ({"result": "obsoleted"}, "obsoleted", "obsoleted on the slave: {url}"),
+        ({"result": "skipped"}, "skipped", "skipped on the slave: {url}"),
+    ],
+)  # fmt: skip
+async def test_every_end_is_passed_on(
+    tmp_path: Path, told: dict[str, object], result: str, reason: str | None
+) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="plain", FAKE_SCRIPT=script(**told))
+        async with pseudoworker(config):
+            await pair.done(job)
+        assert pair.differences(job) == []
+        assert pair.violations() == []
+        url = f"{pair.slave.url}/tests/{of_slave(pair, job).id}"
+        assert (job.result, job.reason) == (result, reason.format(url=url) if reason else None)
+
+
+async def test_a_slave_job_cancelled_by_its_user(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config):
+            slave_job = await started(pair, job)
+            pair.slave.db.cancel(slave_job)
+            await pair.done(job)
+        assert job.result == "user_cancelled"
+        assert job.reason == f"user_cancelled on the slave: {pair.slave.url}/tests/{slave_job.id}"
+        assert pair.violations() == []
+
+
+async def test_a_slave_job_deleted_under_our_feet(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config):
+            slave_job = await started(pair, job)
+            pair.slave.db.delete(slave_job)
+            await pair.done(job)
+        assert job.result == "incomplete"
+        assert job.reason is not None
+        assert f"{pair.slave.url}/tests/{slave_job.id} was deleted" in job.reason
+
+
+@pytest.mark.parametrize("result", ["user_cancelled", "obsoleted"])
+async def test_cancelling_on_the_master_while_it_runs(tmp_path: Path, result: str) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config):
+            slave_job = await started(pair, job)
+            pair.master.db.cancel(job, result)
+            await pair.done(job)
+        assert (job.result, slave_job.state, slave_job.result) == (result, "done", "user_cancelled")
+        assert "autoinst-log.txt" in job.files
+        assert "worker-log.txt" in job.files
+
+
+async def test_cancelling_on_the_master_while_the_slave_queues(tmp_path: Path) -> None:
+    async with FakePair(slave={"workers": {"qemu_x86_64": 1}}) as pair:
+        config = pair.write_config(tmp_path, toml="\n[limits]\nqueue_allowance = 4\n")
+        first = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config):
+            await started(pair, first)
+            queued = pair.master.post(TEST="queued")
+            await until(lambda: queued.id in _reports(pair), 20, lambda: pair.story(first, queued))
+            assert queued.state == "setup"
+            pair.master.db.cancel(queued)
+            await pair.done(queued)
+            assert of_slave(pair, queued).state == "cancelled"
+            assert first.state == "running"
+        assert queued.result == "user_cancelled"
+
+
+async def test_a_restart_on_the_slave_is_followed(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config):
+            old = await started(pair, job)
+            pair.slave.db.restart(old)
+            await until(lambda: old.clone_id is not None, 10)
+            clone = pair.slave.db.jobs[old.clone_id or 0]
+            await until(lambda: clone.state == "running", 20, lambda: pair.story(job))
+            pair.slave.run_of(clone).open("login")
+            await pair.done(job)
+        assert job.result == "passed"
+        assert pair.differences(job) == []
+        assert pair.violations() == []
+
+
+async def test_a_killed_process_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config) as process:
+            slave_job = await started(pair, job)
+            worker = job.assigned
+            process.kill()
+            await process.wait()
+        pair.slave.run_of(slave_job).open("login")
+        await until(lambda: slave_job.state == "done", 10)
+        async with pseudoworker(config):
+            await pair.done(job)
+        assert (job.result, job.assigned) == ("passed", worker)
+        assert pair.differences(job) == []
+        assert pair.violations() == []
+        assert len(pair.slave.db.jobs) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_signals(tmp_path: Path, number: signal.Signals) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config) as process:
+            slave_job = await started(pair, job)
+            process.send_signal(number)
+            if number == signal.SIGHUP:
+                late = pair.master.post(TEST="late")
+                pair.slave.run_of(slave_job).open("login")
+                await pair.done(job)
+                assert job.result == "passed"
+                assert late.state == "scheduled"
+            await until(lambda: process.returncode is not None, 10)
+            assert process.returncode == 0
+            if number == signal.SIGTERM:
+                assert (job.state, slave_job.state) == ("running", "running")
+            if number == signal.SIGINT:
+                assert (job.result, slave_job.result) == ("incomplete", "user_cancelled")
+                assert job.reason == "quit: worker has been stopped or restarted"
+                assert job.clone_id is not None
+
+
+async def test_a_job_given_away_is_let_go(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config):
+            slave_job = await started(pair, job)
+            pair.master.db.done(job, "incomplete", "abandoned: worker died")
+            await until(lambda: slave_job.state == "done", 30, lambda: pair.story(job))
+        assert slave_job.result == "user_cancelled"
+        assert job.reason == "abandoned: worker died"
+
+
+async def test_a_parallel_cluster_runs_together(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        jobs = pair.master.post_many(**{"TEST:a": "server", "TEST:b": "client", "_PARALLEL:b": "a"})
+        async with pseudoworker(config):
+            await pair.done(*jobs.values())
+        assert [job.result for job in jobs.values()] == ["passed", "passed"]
+        assert pair.slave.traffic.counts["create"] == 1
+        for job in jobs.values():
+            assert pair.differences(job) == []
+        assert pair.violations() == []
+
+
+async def test_directly_chained_jobs_run_in_order(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        jobs = pair.master.post_many(
+            **{
+                "TEST:a": "install",
+                "TEST:b": "use",
+                "TEST:c": "again",
+                "_START_DIRECTLY_AFTER:b": "a",
+                "_START_DIRECTLY_AFTER:c": "b",
+                "FAKE_SCRIPT:b": script(fail="login"),
+            }
+        )
+        async with pseudoworker(config):
+            await pair.done(*jobs.values())
+        assert [job.result for job in jobs.values()] == ["passed", "failed", "skipped"]
+        assert pair.slave.traffic.counts["create"] == 1
+        assert pair.violations() == []
+
+
+def _reports(pair: FakePair) -> set[int]:
+    reports = (job.settings.get("FEDERATED_REPORT", "") for job in pair.slave.db.jobs.values())
+    return {int(report.rpartition("/")[2]) for report in reports if report}
