@@ -64,8 +64,8 @@ def probe_offsets(size: int) -> tuple[tuple[int, int], ...]:
     """Start and end (exclusive) of the blocks to compare: both ends and some between."""
     if size <= PROBES * PROBE_SIZE:
         return ((0, size),) if size else ()
-    step = (size - PROBE_SIZE) / (PROBES - 1)
-    return tuple((start, start + PROBE_SIZE) for start in (int(step * index) for index in range(PROBES)))
+    starts = ((size - PROBE_SIZE) * index // (PROBES - 1) for index in range(PROBES))
+    return tuple((start, start + PROBE_SIZE) for start in starts)
 
 
 def digest(url: str, file: Served) -> str:

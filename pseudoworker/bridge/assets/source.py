@@ -6,15 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import NoReturn
 
 from pseudoworker.bridge.assets.errors import AssetChanged, AssetFailure
 from pseudoworker.bridge.assets.site import Site
 from pseudoworker.openqa.download import Download
 from pseudoworker.openqa.errors import Garbage, NotFound, Refused, Unreachable
-from pseudoworker.openqa.retry import DOWNLOAD, OnRetry, Policy, retrying
+from pseudoworker.openqa.retry import DOWNLOAD, retrying
 from pseudoworker.openqa.served import Served, first_byte, served
-from pseudoworker.openqa.threads import in_thread, in_thread_to_end
+from pseudoworker.openqa.threads import in_thread
 
 BLOCK = 262_144
 """Bytes that are read from the socket at a time."""
@@ -29,21 +28,11 @@ class Source:
     opened again where it broke; a file that is not the same any more then is noticed by its size and version.
     """
 
-    def __init__(
-        self,
-        site: Site,
-        file: Served,
-        *,
-        start: int = 0,
-        policy: Policy = DOWNLOAD,
-        on_retry: OnRetry | None = None,
-    ) -> None:
+    def __init__(self, site: Site, file: Served, *, start: int = 0) -> None:
         self._site = site
         self._file = file
         self.position = start
         """Offset of the next byte that `read` brings."""
-        self._policy = policy
-        self._on_retry = on_retry
         self._pieces: list[bytes] = []
         self._collected = 0
         self._connection: ExitStack | None = None
@@ -63,17 +52,13 @@ class Source:
         """The next `count` bytes, fewer only at the end of the file, none at its end.
 
         Raises AssetChanged, AssetFailure when it vanished, and OpenQAError when the instance could not be
-        read for as long as the policy allows; reading can go on later from `position`.
+        read for a long time; reading can go on later from `position`.
         """
         want = min(count, self._file.size - self.position)
         if want <= 0:
             return b""
         try:
-            await retrying(
-                self._policy,
-                lambda: in_thread(self._site.executor, partial(self._fill, want)),
-                on_retry=self._on_retry,
-            )
+            await retrying(DOWNLOAD, lambda: in_thread(self._site.executor, partial(self._fill, want)))
         except NotFound as error:
             raise AssetFailure(f"{self.url} vanished while it was read") from error
         data = b"".join(self._pieces)
@@ -83,11 +68,16 @@ class Source:
         return data
 
     async def close(self) -> None:
-        """Give the connection back. A read that is still running on its thread is ended."""
+        """Give the connection back. A read that is still running on its thread is ended, and not waited
+        for."""
         self._closed = True
-        if self._lock.locked() and self._download is not None:
+        if self._lock.acquire(blocking=False):
+            try:
+                self._disconnect()
+            finally:
+                self._lock.release()
+        elif self._download is not None:
             self._download.abort()
-        await in_thread_to_end(self._site.executor, self._close)
 
     def _fill(self, want: int) -> None:
         with self._lock:
@@ -101,6 +91,8 @@ class Source:
             except BaseException:
                 self._disconnect()
                 raise
+            if self._closed:
+                self._disconnect()
 
     def _next_block(self) -> bytes:
         if self._left:
@@ -110,21 +102,18 @@ class Source:
         offset = self.position + self._collected
         block = next(self._blocks, b"")
         if not block:
-            self._ended_early(offset)
+            raise Unreachable(f"ended after {offset} of {self._file.size} bytes", method="GET", url=self.url)
         if offset + len(block) > self._file.size:
             raise Garbage(f"more than the {self._file.size} bytes it announced", method="GET", url=self.url)
         self._barren = 0
         return block
 
-    def _ended_early(self, offset: int) -> NoReturn:
-        text = f"{self.url} ended after {offset} of {self._file.size} bytes"
-        self._barren += 1
-        if self._barren >= MOST_BARREN:
-            raise AssetFailure(f"{text}, {self._barren} times")
-        raise Unreachable(text)
-
     def _connect(self) -> None:
         offset = self.position + self._collected
+        if self._barren >= MOST_BARREN:
+            raise AssetFailure(
+                f"{self.url} ended after {offset} of {self._file.size} bytes, {self._barren} times"
+            )
         headers = {"Range": f"bytes={offset}-{self._file.size - 1}"} if offset else {}
         with ExitStack() as stack:
             try:
@@ -142,6 +131,7 @@ class Source:
             if begin not in (0, offset):
                 raise Garbage(f"answered for byte {begin} instead of {offset}", method="GET", url=self.url)
             self._blocks = _skipping(download.iter(BLOCK), offset - begin)
+            self._barren += 1  # until a byte comes
             self._download = download
             self._connection = stack.pop_all()
 
@@ -152,10 +142,6 @@ class Source:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.close()
-
-    def _close(self) -> None:
-        with self._lock:
-            self._disconnect()
 
 
 def _skipping(blocks: Iterator[bytes], count: int) -> Iterator[bytes]:
