@@ -52,8 +52,9 @@ class ScriptSearch:
         self._live = live
         self._live_seconds = live_seconds
         self._pages_seconds = pages_seconds
-        # openQA's web UI serves one connection a process (`openqa-webui-daemon`: 30 processes): a page while it
-        # is made, both streams of a live view while they are open. Jobs that start together must not take all.
+        # openQA's web UI serves one connection a process (`openqa-webui-daemon`: 30 processes): a page while
+        # it is made, both streams of a live view while they are open. Jobs that start together must not
+        # take them all.
         self._page_permits = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._live_permit = asyncio.Semaphore(1)
 
