@@ -164,7 +164,7 @@ def texts(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(["[a]" + end, "[a]" + end, ""])) + text + draw(st.sampled_from(["", "a = b"]))
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents=st.lists(texts(), min_size=1, max_size=3))
 def test_any_files(contents: list[str], tmp_path: Path, oracle: Oracle) -> None:
     compare(contents, tmp_path, oracle)

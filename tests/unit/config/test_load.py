@@ -412,7 +412,7 @@ good = {"workers.ini": WORKERS_INI, "pseudoworker.toml": PSEUDOWORKER_TOML, "cli
 texts = st.text(max_size=60).map(lambda text: text.encode()) | st.binary(max_size=60)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     contents=st.dictionaries(st.sampled_from([*good, "pseudoworker.toml.d/a.toml"]), texts),
     overrides=st.builds(
