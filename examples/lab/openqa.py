@@ -35,6 +35,8 @@ level = debug
 enabled = 0
 """
 
+_WEB_PROCESSES = 10
+
 _WORKER_READY = "Registered and connected via websockets with openQA host"
 
 
@@ -116,13 +118,15 @@ def environment(instance: Instance) -> dict[str, str]:
 
 def daemons(instance: Instance) -> list[Daemon]:
     """The five daemons of an instance, in the order of their names; workers are not among them."""
-    # the packaged default is 30 web UI processes; without -P two instances fight over one pid file
-    webui = ["openqa-webui-daemon", "-w", "3", "-P", str(instance.temporary_directory / "webui.pid")]
+    # Each process serves one connection at a time, and an open live stream is one. Packaged are 30.
+    processes = ["-w", str(_WEB_PROCESSES)]
+    # without -P two instances fight over one pid file
+    pid_file = ["-P", str(instance.temporary_directory / "webui.pid")]
     return [
         _service(instance, "gru", ["openqa-gru"], None),
         _service(instance, "livehandler", ["openqa-livehandler-daemon"], 2),
         _service(instance, "scheduler", ["openqa-scheduler-daemon"], 3),
-        _service(instance, "webui", webui, 0),
+        _service(instance, "webui", ["openqa-webui-daemon", *processes, *pid_file], 0),
         _service(instance, "websockets", ["openqa-websockets-daemon"], 1),
     ]
 

@@ -18,7 +18,7 @@ SETTINGS: Mapping[str, str] = {
     "MACHINE": "64bit",
     "BACKEND": "qemu",
     "QEMU_NO_KVM": "1",
-    "QEMURAM": "256",
+    "QEMURAM": "128",
     "QEMUCPUS": "1",
     "HDDSIZEGB": "1",
     "QEMU_NO_TABLET": "1",
@@ -91,7 +91,7 @@ _ALL = (
     _single("failed", "a module dies, the next ones run from the last snapshot", "failed"),
     _single("fatal", "a fatal module dies, the next ones do not run", "failed"),
     _single("unloadable", "main.pm dies while it is loaded", "incomplete", r"^tests died: unable to load main\.pm"),
-    _single("crash", "the virtual machine is killed", "incomplete", r"^died: terminated prematurely"),
+    _single("crash", "the virtual machine is killed", "incomplete", r"^(backend )?died: "),
     _single("long", "ten minutes (DURATION seconds) of lines, screens and modules", "passed"),
     _single(
         "timeout", "runs into its MAX_JOB_TIME", "timeout_exceeded", r"^timeout:",

@@ -12,8 +12,9 @@ sub run ($self) {
         my $where = readlink "$entry/cwd" // next;
         kill KILL => $entry =~ s{\D+}{}r if $program =~ /qemu-system/ && $where eq $directory;
     }
-    # every further command needs the virtual machine
-    assert_screen('lab-absent', 60);
+    # isotovideo notices by itself; a command to the backend at this moment would make it die in another way
+    sleep 60;
+    die "the virtual machine was not missed\n";
 }
 
 1;

@@ -5,9 +5,10 @@ use testapi;
 
 sub run ($self) {
     my ($screenshots, $texts) = (get_var('SCREENSHOTS', 300), get_var('TEXTS', 100));
-    select_console('root-console');
     # a screen that changes all the time, so that most screenshots differ
-    enter_cmd('n=0; while :; do n=$((n+1)); echo "$n $n $n $n $n $n $n $n"; usleep 20000; done');
+    select_console('root-serial');
+    my $pid = background_script_run('n=0; while :; do n=$((n+1)); echo "$n $n $n $n"; usleep 20000; done > /dev/tty3');
+    select_console('log-console');
     my $written = 0;
     for my $n (1 .. $screenshots) {
         save_screenshot;
@@ -15,8 +16,8 @@ sub run ($self) {
         record_info("text $written", "text number $written") while $written++ < $due;
         $written = $due;
     }
-    send_key('ctrl-c');
-    wait_still_screen(1, 10);
+    select_console('root-serial');
+    assert_script_run("kill $pid");
 }
 
 1;
