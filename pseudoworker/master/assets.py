@@ -199,6 +199,7 @@ class Uploader:
         first = 1 if digest else kept + 1  # the checksum needs what was sent before as well
         content = source((first - 1) * upload.chunk_size)
         coming = asyncio.ensure_future(content.read(upload.chunk_size))
+        visible = kept > 0
         sent = 0
         try:
             for index in range(first, upload.chunks + 1):
@@ -212,7 +213,9 @@ class Uploader:
                 if index < upload.chunks:
                     await self._post(upload, body)
                 else:
-                    await self._post_last(upload, body)
+                    await self._post_last(upload, body, visible)
+                if sent == 0 and index < upload.chunks:
+                    visible = await self._partial(upload) is not None
                 sent += len(piece)
         finally:
             coming.cancel()
@@ -229,13 +232,14 @@ class Uploader:
         if not (isinstance(answer, dict) and answer.get("status") == "ok"):
             raise Garbage("did not confirm the chunk", method="POST", url=self._client.url + path)
 
-    async def _post_last(self, upload: Upload, body: bytes) -> None:
+    async def _post_last(self, upload: Upload, body: bytes, visible: bool) -> None:
+        """Send the last chunk. `visible` says whether the instance shows the partial file."""
         failures = 0
         while True:
             # Not after a 500 either without a look: a failed check discards the partial file, and a large one
             # that begins anew with its last chunk would pass for whole, zeros before it (File.pm,
             # _write_content).
-            if await self._lost_chunks(upload):
+            if visible and await self._lost_chunks(upload):
                 raise _PartialLost
             try:
                 return await self._post_once(upload, body, _LAST)
@@ -269,11 +273,9 @@ class Uploader:
         return False
 
     async def _lost_chunks(self, upload: Upload) -> bool:
-        """Whether the partial file is visible and does not hold all chunks but the last."""
-        if upload.chunks == 1:
-            return False
+        """Whether the partial file does not hold all chunks but the last."""
         partial_file = await self._partial(upload)
-        return partial_file is not None and partial_file.size < (upload.chunks - 1) * upload.chunk_size
+        return partial_file is None or partial_file.size < (upload.chunks - 1) * upload.chunk_size
 
     async def _partial(self, upload: Upload) -> Served | None:
         return await look(self._client, self._executor, upload.partial_path)

@@ -96,11 +96,7 @@ async def test_a_slave_without_gru_is_given_up(tmp_path: Path, monkeypatch: pyte
 async def test_a_full_disk_of_the_slave_is_told(tmp_path: Path) -> None:
     async with world(tmp_path, transport="url") as w:
         w.put(w.master, "iso", "tiny.iso", ISO)
-
-        async def full(job: object, urls: object) -> None:
-            w.gru._fail(job, "Downloading failed with: No space left on device")  # type: ignore[arg-type]
-
-        w.gru._download = full  # type: ignore[method-assign]
+        w.gru.full = True
         with pytest.raises(AssetFailure, match="the slave's disk is full"):
             await w.provide(ISO="tiny.iso")
         assert w.open_helpers() == []

@@ -64,6 +64,7 @@ class Gru:
         self.slave = slave
         self.domains = domains
         self.running = True
+        self.full = False
         self.needs_key = ""
         """URLs that begin so are not given to this task, which has no key (`require_for_assets`)."""
         self.urls: list[str] = []
@@ -89,6 +90,9 @@ class Gru:
             host = url.split("/")[2].rpartition(":")[0]
             if not any(host.endswith(domain) for domain in self.domains):
                 self._fail(job, f'Host "{host}" of URL "{url}" is not on the passlist')
+                return
+            if self.full:
+                self._fail(job, f'Downloading "{url}" failed with: No space left on device')
                 return
             if self.needs_key and url.startswith(self.needs_key):
                 self._fail(job, f'Downloading "{url}" failed with: Download of "x" failed: 403 Forbidden')
