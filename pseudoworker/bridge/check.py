@@ -23,7 +23,7 @@ from pseudoworker.bridge.checks.websocket import check_websocket
 from pseudoworker.bridge.checks.workers import check_classes, check_names
 from pseudoworker.config.files import SYSTEM_DIRECTORIES
 from pseudoworker.config.load import Overrides, examine
-from pseudoworker.config.model import Configuration, Site
+from pseudoworker.config.model import Configuration, Credentials, Site
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import OpenQAError
 
@@ -89,14 +89,14 @@ def _client(
 ) -> Client | Line:
     """A client, or the line that says why there is none."""
     topic = f"{name} reachable"
-    if not site.url or site.credentials is None:
-        what = "there are no keys for it" if site.url else "its URL is not known"
-        return error(topic, f"{site.url or name} was not asked, as {what}", "mend the configuration first")
+    if not site.url:
+        return error(topic, f"{name} was not asked, as its URL is not known", "mend the configuration first")
+    credentials = site.credentials or Credentials("", "")
     try:
         client = Client(
             site.url,
-            site.credentials.key,
-            site.credentials.secret,
+            credentials.key,
+            credentials.secret,
             ca_file=site.ca_file,
             executor=executor,
             in_flight=4,

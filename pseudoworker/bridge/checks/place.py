@@ -38,7 +38,7 @@ def check_place(configuration: Configuration) -> list[Line]:
         lambda: _space(directory),
         lambda: _owner(directory, instances),
         lambda: _open_files(len(instances)),
-        lambda: _status_page(configuration.observe.listen),
+        lambda: _status_page(configuration.observe.listen, bool(served_here(directory, instances))),
     ]
     return [check() for check in checks]
 
@@ -150,18 +150,16 @@ def _open_files(slots: int) -> Line:
     return ok(topic, text)
 
 
-def _status_page(listen: str) -> Line:
+def _status_page(listen: str, is_served: bool) -> Line:
     topic = "status page"
     if not listen:
         return ok(topic, "is off")
     try:
-        host, port = parse_loopback(listen)
+        listening_socket(*parse_loopback(listen)).close()
     except AddressError as failure:
-        return error(topic, str(failure), "change listen of [observe] in pseudoworker.toml, or leave it out")
-    try:
-        listening_socket(host, port).close()
-    except AddressError as failure:
-        return warning(topic, str(failure), "nothing to do if it is the running service that listens there")
+        if is_served:
+            return ok(topic, f"{listen} is taken, as it should be while the service runs")
+        return error(topic, str(failure), "leave listen of [observe] out, or free the address")
     return ok(topic, f"http://{listen}/ can be served")
 
 

@@ -77,7 +77,9 @@ async def _has(question: Callable[[], Awaitable[object]]) -> bool:
 
 async def _key(name: str, site: Site, client: Client) -> Line:
     topic = f"{name} key"
-    source = site.credentials.source if site.credentials else ""
+    if site.credentials is None:
+        return error(topic, f"there is no key for {client.url}", "mend the configuration first")
+    source = site.credentials.source
     try:
         await ask_for_operator(client)
     except ClockSkew as failure:

@@ -415,12 +415,12 @@ BROKEN: list[tuple[Break, str, str, str]] = [
     (
         _open_status_page,
         "error",
-        "status page",
-        "'0.0.0.0:9599' can be reached from other machines",
+        "configuration",
+        "{conf}/pseudoworker.toml:8: [observe] listen: '0.0.0.0:9599' can be reached from other machines",
     ),
     (
         _taken_status_page,
-        "warning",
+        "error",
         "status page",
         "cannot listen on {master} (Address already in use)",
     ),
@@ -469,7 +469,10 @@ async def test_every_mistake_is_shown_and_the_rest_is_checked_all_the_same(setup
     assert len(mistakes) == 3
     assert all(line.startswith("error   configuration: ") and "; " in line for line in mistakes)
     by_topic = {line.topic: line for line in lines}
-    assert by_topic["slave reachable"].text.endswith("was not asked, as there are no keys for it")
+    assert str(by_topic["slave key"]) == (
+        f"error   slave key: there is no key for {setup.pair.slave.url}; mend the configuration first"
+    )
+    assert by_topic["slave reachable"].level == by_topic["classes"].level == "ok"
     assert by_topic["master key"].level == "ok"
 
 
