@@ -1,0 +1,1 @@
+"""The main job of pseudoworker, shown on two real openQA instances."""
