@@ -62,6 +62,7 @@ def pieces(response: requests.Response, call: Call, size: int, *, arriving: bool
         received += len(data)
         call.progress(len(data))
         yield data
+    call.check()
     if length is not None and received < length:
         raise CutShort(f"ended after {received} of {length} bytes")
 

@@ -42,8 +42,11 @@ class Call:
         """The call uses this socket from now on. Raises TimeoutError when the call was ended meanwhile."""
         with self._lock:
             self._socket = connection
-            aborted = self.aborted
-        if aborted:
+        self.check()
+
+    def check(self) -> None:
+        """Raise TimeoutError when the call was ended: what came last may look like an end of its own."""
+        if self.aborted:
             raise TimeoutError("the call was ended")
 
     def detach(self) -> None:

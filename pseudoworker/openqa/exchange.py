@@ -105,12 +105,9 @@ class Exchange:
             status = response.status_code
             if 200 <= status < 300:
                 return response
-            target = self._target(request, url, response)
-            body = b""
             try:
-                body, _received = self._read(request, response, call, _ERROR_LIMIT)
-            except Garbage:
-                pass  # an error page too large to read is told by its status alone
+                target = self._target(request, url, response)
+                body = self._error_page(request, response, call)
             finally:
                 response.close()
             if target is None:
@@ -134,8 +131,10 @@ class Exchange:
             response = self._send(request, url, paths[index] if own else None, call)
             if response.status_code != 403 or len(paths) == 1 or callable(request.body):
                 break
-            body, _received = self._read(request, response, call, _ERROR_LIMIT)
-            response.close()
+            try:
+                body = self._error_page(request, response, call)
+            finally:
+                response.close()
             error = failures.bad_status(request.method, url, 403, response.headers, body, self.skew)
             if "wrong secret" not in error.text:
                 raise error
@@ -165,6 +164,11 @@ class Exchange:
         try:
             response = self._transport.exchange(request.method, url, headers, body, request.timeout)
         except failures.FOREIGN as error:
+            raise self._failure(error, request, call) from error
+        try:
+            call.check()
+        except TimeoutError as error:
+            response.close()
             raise self._failure(error, request, call) from error
         self._measure_skew(response, before)
         return response
@@ -196,10 +200,17 @@ class Exchange:
         except failures.FOREIGN as error:
             raise self._failure(error, request, call) from error
 
+    def _error_page(self, request: Request, response: requests.Response, call: Call) -> bytes:
+        try:
+            return self._read(request, response, call, _ERROR_LIMIT)[0]
+        except Garbage:
+            return b""  # a page that is too large, or packed badly, is told by its status alone
+
     def _failure(self, error: Exception, request: Request, call: Call) -> OpenQAError:
-        return failures.no_answer(
-            error, request.method, request.url, expired_after=request.timeout if call.expired else None
-        )
+        ended = "ended by us" if call.aborted else ""
+        if call.expired:
+            ended = f"no whole answer within {request.timeout:g} s"
+        return failures.no_answer(error, request.method, request.url, ended=ended)
 
     def _measure_skew(self, response: requests.Response, before: float) -> None:
         now = self._clock()

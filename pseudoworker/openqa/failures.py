@@ -78,17 +78,16 @@ def shortened(text: str, longest: int = _LONGEST_TEXT) -> str:
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
-def no_answer(error: Exception, method: str, url: str, *, expired_after: float | None = None) -> OpenQAError:
+def no_answer(error: Exception, method: str, url: str, *, ended: str = "") -> OpenQAError:
     """What an exception of requests, urllib3, ssl or the socket means.
 
-    `expired_after` are the seconds after which our own time limit ended the call; then that is the cause,
-    whatever the shut down socket raised.
-    """
+    `ended` tells why we ended the call ourselves, if we did: that is the cause then, whatever the shut down
+    socket raised."""
     shown = shown_url(url)
     if isinstance(error, OpenQAError):
         return error
-    if expired_after is not None:
-        return Unreachable(f"no whole answer within {expired_after:g} s", method=method, url=shown)
+    if ended:
+        return Unreachable(ended, method=method, url=shown)
     if isinstance(error, TooLarge | BadEncoding):
         return Garbage(f"answer {error}", method=method, url=shown)
     if isinstance(error, CutShort):
@@ -221,6 +220,8 @@ def _explained(cause: BaseException) -> tuple[str, str] | None:
             return "time-out", ""
         case ConnectionRefusedError():
             return "connection refused", "check that openQA runs there"
+        case requests.ConnectionError():
+            return f"connection broke: {_words(cause)}", ""
         case requests.RequestException():
             return None  # an OSError by type only
         case OSError() | http.client.HTTPException() | urllib3.exceptions.ProtocolError():

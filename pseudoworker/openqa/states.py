@@ -41,7 +41,8 @@ ABORTED_RESULTS = frozenset(
 NOT_OK_RESULTS = ABORTED_RESULTS | NOT_COMPLETE_RESULTS | {FAILED}
 RESULTS = OK_RESULTS | NOT_OK_RESULTS | {NONE}
 CANCELED = "canceled"
-"""What os-autoinst writes as the result of the module in which a test was stopped (autotest.pm); openQA keeps it."""
+"""What os-autoinst writes as the result of the module in which a test was stopped (autotest.pm); openQA
+keeps it."""
 MODULE_RESULTS = frozenset({CANCELED, CANCELLED, FAILED, NONE, PASSED, RUNNING, SKIPPED, SOFTFAILED})
 
 FINISHED_MODULE_RESULTS = MODULE_RESULTS - {NONE, RUNNING}
