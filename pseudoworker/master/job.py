@@ -123,6 +123,9 @@ class MasterJob:
     async def upload_file(self, name: str, content: bytes, *, ulog: bool = False) -> None:
         """Upload a result file, or with `ulog` a log that the test uploaded.
 
+        Like any upload not before the first status: until then the master knows of no worker and answers as
+        if the job were lost.
+
         The master stores it under this very name, folders included: check it with `safe_name` before.
         """
         await self._guarded(lambda: self._upload(_file_params(ulog), name, content))

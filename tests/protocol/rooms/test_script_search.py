@@ -1,7 +1,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+import pytest
+
+from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import NotFound, OpenQAError
 from pseudoworker.openqa.views import JobView, ModuleView
 from pseudoworker.slave.live import LiveSource
@@ -12,7 +16,6 @@ from tests.recordings.rooms import recorded_bytes
 LOG = recorded_bytes("autoinst-log.txt")
 LOG_ROUTE = "GET /tests/7/file/autoinst-log.txt"
 PAGE = Said(recorded_bytes("source.html"))
-NOT_THERE = {"boot": "tests/install/boot.pm", "texts": "tests/tests/texts.pm"}
 
 
 class FakeLive(LiveSource):
@@ -126,7 +129,7 @@ async def test_a_live_log_that_says_nothing_is_not_waited_for_long() -> None:
 
 async def test_a_slave_without_live_view_is_no_trouble() -> None:
     live = FakeLive([], NotFound("no screen", status=404))
-    async with search_on({}, live) as (search, _):
+    async with search_on({}, live, 1.0) as (search, _):
         assert (await search.find(job()))["boot"] == "tests/boot.pm"
 
 
@@ -147,3 +150,54 @@ async def test_nobody_waits_for_ever_for_the_others() -> None:
             found = await asyncio.gather(*(search.find(git) for _ in range(20)))
         assert len(found) == 20
         assert len([call for call in live.calls if call == "livelog"]) < 20
+
+
+async def test_an_ended_job_without_log_has_source_pages() -> None:
+    async with search_on({source("boot"): PAGE}) as (search, site):
+        assert (await search.find(job("done", "", "boot"))) == {"boot": "tests/boot.pm"}
+        assert site.log == [LOG_ROUTE, source("boot")]
+
+
+async def test_slow_source_pages_are_not_waited_for() -> None:
+    never = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await never.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with ThreadPoolExecutor(2) as executor:
+        client = Client(f"http://127.0.0.1:{port}", "", "", executor=executor, in_flight=2)
+        search = ScriptSearch(client, None, pages_seconds=0.1)
+        async with asyncio.timeout(5):
+            assert (await search.find(job()))["boot"] == "tests/boot.pm"
+        never.set()
+        client.close()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_page_without_a_path_tells_nothing() -> None:
+    page = Said(b"<html><code>odd</code></html>")
+    async with search_on({source("boot"): page}) as (search, _):
+        assert await search.find(job("running", "", "boot")) == {"boot": "tests/boot.pm"}
+
+
+async def test_a_mistake_of_ours_is_not_hidden() -> None:
+    class Broken(FakeLive):
+        async def read_screen(
+            self, job_id: int, opened: Callable[[], None], screen: Callable[[str], None]
+        ) -> None:
+            raise ZeroDivisionError
+
+    async with search_on({}, Broken([]), 1.0) as (search, _):
+        with pytest.raises(ZeroDivisionError):
+            await search.find(job("running", "https://git.example/tests.git"))
+
+
+async def test_characters_that_are_no_bytes_are_kept() -> None:
+    live = FakeLive(["[a] scheduling ∑ tests/∑.pm\n"])
+    async with search_on({}, live, 10) as (search, _):
+        found = await search.find(job("running", "https://git.example/x", "∑"))
+        assert found == {"∑": "tests/∑.pm"}

@@ -102,6 +102,22 @@ async def test_a_text_file_of_a_module_that_is_gone() -> None:
             await results.text(7, "boot", "boot-3.txt")
 
 
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (Said({"JOBTOKEN": "abc", "TEST": "plain"}), {"abc"}),
+        (Said({"TEST": "plain"}), set()),
+        (Said({"JOBTOKEN": ["abc"]}), set()),
+        (Said([]), set()),
+        (Said(b"no JSON", content_type="text/plain"), set()),
+        (Said({"error_status": 404}, 404), set()),
+    ],
+)
+async def test_secrets_of_a_job(answer: Said, found: set[str]) -> None:
+    async with results_on({"GET /tests/7/file/vars.json": answer}) as (results, _):
+        assert await results.secrets(7) == found
+
+
 async def test_images_and_their_thumbnails() -> None:
     async with results_on(
         {
@@ -207,6 +223,18 @@ async def test_a_worker_that_makes_no_sense_is_not_counted() -> None:
     async with serving({WORKERS: Said({"workers": [good, {"id": 2}, "x"]})}) as site:
         with client_of(site) as client:
             assert (await capacity(client)).idle(["a", "b"]) == 1
+
+
+async def test_no_number_of_pages_is_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pseudoworker.slave.capacity._MOST_PAGES", 3)
+
+    def next_one(asked: Asked) -> Said:
+        number = int(asked.one("offset") or 0) + 1
+        return Said({"workers": [{"id": number, "host": "h", "instance": 1, "status": "idle"}]})
+
+    async with serving({WORKERS: next_one}) as site:
+        with client_of(site) as client:
+            assert len(await workers(client)) == 3
 
 
 async def test_workers_without_sense() -> None:

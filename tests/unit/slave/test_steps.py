@@ -69,6 +69,10 @@ def test_an_empty_text_is_a_text() -> None:
     assert report({"details": [{"text": "a-1.txt", "text_data": ""}]}, {}).texts == {"a-1.txt": b""}
 
 
+def test_details_that_are_no_list_are_left_out() -> None:
+    assert report({"details": "odd", "result": "ok"}, {}).document == {"result": "ok"}
+
+
 def test_the_running_module() -> None:
     made = report({"result": "running"}, {})
     assert made.running
