@@ -174,8 +174,8 @@ async def _handshake(wire: Wire, url: str, headers: dict[str, str]) -> Response 
         response = await wire.handshake(headers)
     except ConnectionLost as error:
         raise Unreachable(error.reason, method="GET", url=url) from error
-    if wire.open:
-        return None
+    if wire.handshake_error is None:
+        return None  # open, or closed again already: whoever receives will see
     if response.status_code == 101:
         raise Garbage(f"no websocket: {wire.handshake_error}", method="GET", url=url, status=101)
     return response

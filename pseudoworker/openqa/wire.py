@@ -53,7 +53,7 @@ class Wire(asyncio.Protocol):
         self._lost: ConnectionLost | None = None
 
     async def handshake(self, headers: dict[str, str]) -> Response:
-        """Ask for the upgrade and return the answer, which may be a refusal; `open` tells.
+        """Ask for the upgrade and return the answer, which may be a refusal; `handshake_error` tells.
 
         Raises ConnectionLost when there is none, or none that is HTTP.
         """
@@ -71,7 +71,7 @@ class Wire(asyncio.Protocol):
 
     @property
     def handshake_error(self) -> Exception | None:
-        """Why an answer with status 101 is none, where the protocol says so."""
+        """Why the answer was no upgrade, None when it was."""
         return self._protocol.handshake_exc
 
     async def send(self, message: bytes) -> None:
