@@ -70,7 +70,9 @@ def compare_settings(texts: list[str], oracle: Oracle) -> None:
             for host in hosts:
                 of_host = {key: setting.value for key, setting in settings_for_host(ini, host).items()}
                 assert of_host == {
-                    key: value for key, value in theirs["host_settings"][host].items() if value is not None
+                    key: value
+                    for key, value in theirs["host_settings"].get(host, {}).items()
+                    if value is not None
                 }
 
 
