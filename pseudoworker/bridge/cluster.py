@@ -44,6 +44,21 @@ class Cluster:
     members: frozenset[int]
     edges: frozenset[Edge] = frozenset()
 
+    def directly_before(self, member: int) -> frozenset[int]:
+        """All members that run before this one on the same worker."""
+        before: set[int] = set()
+        waiting = [member]
+        while waiting:
+            child = waiting.pop()
+            parents = {
+                edge.parent
+                for edge in self.edges
+                if edge.child == child and edge.kind == "_START_DIRECTLY_AFTER"
+            }
+            waiting.extend(parents - before)
+            before |= parents
+        return frozenset(before)
+
 
 async def find_cluster(
     job_id: int, view_of: Callable[[int], Awaitable[JobView]]

@@ -10,9 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 
 from pseudoworker.bridge import lifecycle
 from pseudoworker.bridge.assets.errors import AssetFailure
+from pseudoworker.bridge.assets.names import Asset, promised_assets
 from pseudoworker.bridge.assets.provider import Held
 from pseudoworker.bridge.cluster import Cluster, ClusterFailed
 from pseudoworker.bridge.creation import CreateRefused
@@ -250,12 +252,22 @@ class JobRun:
             lambda: services.clusters.gather(self.job.id, services.master_view)
         )
         related = len(self._cluster.members) > 1
+        coming = await self._coming(self._cluster, patience)
         provided = await patience.until_done(
-            lambda: services.assets.provider.provide(self.job, self.story.tell, hold=related)
+            lambda: services.assets.provider.provide(self.job, self.story.tell, coming=coming, hold=related)
         )
         self._held = provided.held
         self._settings = {**settings, **provided.settings}
         await services.clusters.ready(self.job.id, self._cluster)
+
+    async def _coming(self, cluster: Cluster, patience: Patience) -> frozenset[Asset] | None:
+        """What the jobs that this one follows directly will publish on the slave; None when it follows
+        none."""
+        before = cluster.directly_before(self.job.id)
+        if not before:
+            return None
+        views = [await patience.until_done(partial(self._services.master_view, member)) for member in before]
+        return frozenset(asset for view in views for asset in promised_assets(view.settings))
 
     async def _create(self) -> None:
         services = self._services

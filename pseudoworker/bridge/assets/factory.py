@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def open_assets(
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="assets")
     master_site, slave_site = Site(master, threads), Site(slave, threads)
     ledger = Ledger(configuration.state_dir / LEDGER, master_url=master.url, slave_url=slave.url)
-    helpers = HelperJobs(slave, configuration.host)
+    helpers = HelperJobs(slave, _owner(configuration))
 
     async def exists(asset: Asset) -> bool:
         return await slave_site.look(asset) is not None
@@ -105,7 +106,7 @@ def _transports(
             helpers,
             configuration.slave.credentials,
             configuration.slave.ca_file,
-            configuration.host,
+            _owner(configuration),
             configuration.limits.upload_chunk_size,
             threads,
         )
@@ -113,3 +114,10 @@ def _transports(
     if policy.transport == "auto":
         return every
     return [transport for transport in every if transport.name == policy.transport]
+
+
+def _owner(configuration: Configuration) -> str:
+    """Names this process on the slave, the same after a restart, and unlike any other's beside it."""
+    first = configuration.slots[0].instance if configuration.slots else 0
+    master = hashlib.sha256(configuration.master.url.encode()).hexdigest()[:6]
+    return f"{configuration.host}-{first}-{master}"

@@ -70,26 +70,29 @@ class AssetProvider:
         self._space = space
         self._repos = repos
         self._helpers = helpers
+        self._tidied = False
         self._clock = clock
 
     async def provide(
-        self, job: Grabbed, note: Note, *, coming: Collection[Asset] = (), hold: bool = False
+        self, job: Grabbed, note: Note, *, coming: Collection[Asset] | None = None, hold: bool = False
     ) -> Provided:
         """Bring everything that the job's settings name to the slave.
 
-        `note` gets a line for the job's story about each asset. `coming` are assets that jobs created in the
-        same request will produce on the slave before this one starts (`promised_assets` of those that it
-        follows directly). With `hold` a helper job keeps all of it on the slave, for callers that will take a
-        while to create the slave job. Nothing is moved before all is known to exist on the master.
+        `note` gets a line for the job's story about each asset. `coming` is None for a job on its own; for
+        one that follows others directly, it is what those announce to publish (`promised_assets`): that is
+        not moved, and what the master lacks is left to the slave, where they may still upload it. With `hold`
+        a helper job keeps all of it on the slave, for callers that will take a while to create the slave job.
+        Nothing is moved before all is known to exist on the master.
 
         Raises AssetFailure, which is final, and OpenQAError for an outage: call again, it goes on where it
         stopped.
         """
-        needed = [each for each in needed_assets(job.settings) if each.asset not in coming]
+        await self._tidy()
+        needed = [each for each in needed_assets(job.settings) if each.asset not in (coming or ())]
         for each in needed:
             if each.asset.type == "repo":
                 await self._repos.ensure(each, note)
-        files = {each: file for each in needed if (file := await self._find(each, note)) is not None}
+        files = {each: file for each in needed if (file := await self._find(each, coming, note)) is not None}
         held = Held()
         try:
             placed = await self._place_all(files, note, held)
@@ -122,14 +125,24 @@ class AssetProvider:
         for transport in self._placer.transports:
             await transport.close()
 
-    async def _find(self, needed: Needed, note: Note) -> Served | None:
+    async def _tidy(self) -> None:
+        """Once, end what a process before this one left open on the slave."""
+        if not self._tidied:
+            self._tidied = True
+            try:
+                await self._helpers.sweep()
+            except BaseException:
+                self._tidied = False
+                raise
+
+    async def _find(self, needed: Needed, coming: Collection[Asset] | None, note: Note) -> Served | None:
         """The asset on the master; None for one that the job can do without, or that is no file."""
         if needed.asset.type == "repo":
             return None
         file = await self._master.look(needed.asset)
         if file is None:
             failure = missing(needed, self._master, "master")
-            if needed.required:
+            if needed.required and coming is None:
                 raise failure
             note(str(failure))
         return file

@@ -44,12 +44,17 @@ async def test_an_asset_that_the_master_lacks_ends_the_job_before_anything_is_mo
         assert w.slave.traffic.counts["create"] == 0
 
 
-async def test_assets_that_are_still_to_come_are_not_asked_for(tmp_path: Path) -> None:
-    async with world(tmp_path) as w:
-        job = Grabbed(1, {"HDD_1": "soon.qcow2"}, {})
+async def test_what_jobs_before_it_will_make_is_left_to_the_slave(tmp_path: Path) -> None:
+    async with world(tmp_path, transport="local") as w:
+        w.put(w.master, "hdd", "soon.qcow2", b"of last week")
+        w.put(w.master, "iso", "tiny.iso", ISO)
+        settings = {"HDD_1": "soon.qcow2", "ASSET_1": "uploaded-by-the-test.txt", "ISO": "tiny.iso"}
+        job = Grabbed(1, settings, {})
         coming = {Asset("hdd", "soon.qcow2")}
         provided = await w.assets.provider.provide(job, w.notes.append, coming=coming)
-        assert provided.transports == {}
+        assert provided.transports == {"iso/tiny.iso": "local"}
+        with pytest.raises(AssetFailure, match="ASSET_1"):
+            await w.assets.provider.provide(job, w.notes.append)
 
 
 async def test_flash_variables_may_be_missing_without_uefi(tmp_path: Path) -> None:

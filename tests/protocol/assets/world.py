@@ -125,7 +125,7 @@ def partial_route(server: FakeOpenQA) -> Route:
     async def serve(exchange: Exchange) -> web.StreamResponse:
         key = (int(exchange.path["job"]), exchange.path["scope"], exchange.path["name"])
         part = server.reports.chunks.partial.get(key)
-        return page_not_found() if part is None else serve_bytes(exchange.request, key[2], bytes(part))
+        return page_not_found() if part is None else serve_bytes(exchange.request, key[2], bytes(part), 0.0)
 
     path = r"/assets/tmp/{scope}/{job:\d+}/{folder}/{name}"
     return Route("GET", path, "partial", serve)
