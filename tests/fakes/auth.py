@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 import time
 from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import parse_qsl, quote_plus
 
 from aiohttp import web
 
@@ -22,6 +24,11 @@ class Keys:
     tolerance: float = 300.0
     operator: bool = True
     """Whether the key's owner may do what operators may."""
+    prefix: str = ""
+    """Path prefix of the reverse proxy before the instance."""
+    prefix_hash: Literal["bare", "whole", "base_url"] = "bare"
+    """What the instance hashes behind a prefix: the path without it (the proxy strips it), the whole path, or
+    the path with the prefix of `base_url` before it, which has no leading slash then (newer releases)."""
     refused: str = ""
     """When set, every signed request is answered with 403 and this text."""
 
@@ -46,9 +53,27 @@ class Keys:
         if age > self.tolerance or (age < -self.tolerance and not flavour.future_timestamps):
             return flavour.mismatch
         if hashed:
-            wanted = hmac.new(self.secret.encode(), (request.raw_path + stamp).encode(), "sha1").hexdigest()
+            message = self._hashed_path(request.raw_path) + stamp
+            wanted = hmac.new(self.secret.encode(), message.encode(), "sha1").hexdigest()
             if not hmac.compare_digest(wanted, request.headers.get("X-API-Hash", "")):
                 return "unknown error (wrong secret?)"
         if not self.operator:
             return "Administrator level required"
         return None
+
+    def _hashed_path(self, raw_path: str) -> str:
+        """The path as it came, and the query as Mojo::Parameters writes it once it was parsed."""
+        path, mark, query = raw_path.partition("?")
+        if self.prefix_hash != "whole":
+            path = path.removeprefix(self.prefix)
+        if self.prefix_hash == "base_url":
+            path = self.prefix.lstrip("/") + path
+        return path + mark + canonical_query(query)
+
+
+def canonical_query(query: str) -> str:
+    """A query's pairs, escaped as Mojolicious does it: a space is `+`, and only `*-._` stay as they are."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return "&".join(
+        "=".join(quote_plus(part, safe="*").replace("~", "%7E") for part in pair) for pair in pairs
+    )

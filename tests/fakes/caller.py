@@ -65,7 +65,8 @@ class Caller:
 
     async def get(self, path: str, query: Pairs = (), *, headers: Mapping[str, str] | None = None) -> Answer:
         """GET."""
-        return await self.request("GET", path + (f"?{urlencode(query)}" if query else ""), headers=headers)
+        encoded = urlencode(query).replace("~", "%7E")
+        return await self.request("GET", path + (f"?{encoded}" if encoded else ""), headers=headers)
 
     async def post(self, path: str, form: Pairs = ()) -> Answer:
         """POST a form."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from tests.fakes.exchange import Exchange, answer, error, text, validation_error
+from tests.fakes.exchange import Exchange, answer, error, text
 from tests.fakes.model import Job
 from tests.fakes.storable import NotStorable, thaw
 
@@ -96,7 +96,10 @@ class Chunks:
         """`POST jobs/<id>/upload_state`: the worker gave up an upload."""
         missing = [name for name in ("filename", "state", "scope") if not exchange.get(name)]
         if missing:
-            return validation_error(*missing)
+            # This route forgets to ask for JSON.
+            return text(
+                f"Erroneous parameters ({', '.join(f'{name} missing' for name in sorted(missing))})", 400
+            )
         job_id, name, scope = (
             int(exchange.path["job"]),
             exchange.get("filename") or "",

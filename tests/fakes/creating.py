@@ -43,7 +43,7 @@ class Creating:
     async def cancel(self, exchange: Exchange) -> web.StreamResponse:
         """`POST jobs/<id>/cancel`: with it goes its parallel cluster."""
         if (job := self._job(exchange)) is None:
-            return missing(self.server)
+            return missing()
         self.db.cancel(job, reason=exchange.get("reason"))
         return answer({"result": None})
 
@@ -73,7 +73,7 @@ class Creating:
     async def prio(self, exchange: Exchange) -> web.StreamResponse:
         """`POST jobs/<id>/prio`."""
         if (job := self._job(exchange)) is None:
-            return missing(self.server)
+            return missing()
         job.priority = exchange.number("prio") or 0
         job.touch()
         return answer({"result": 1})
@@ -81,7 +81,7 @@ class Creating:
     async def delete(self, exchange: Exchange) -> web.StreamResponse:
         """`DELETE jobs/<id>`."""
         if (job := self._job(exchange)) is None:
-            return missing(self.server)
+            return missing()
         self.db.delete(job)
         return answer({"result": 1})
 
@@ -89,9 +89,6 @@ class Creating:
         return self.db.jobs.get(int(exchange.path["job"]))
 
 
-def missing(server: FakeOpenQA) -> web.Response:
-    """The 404 for a job that does not exist."""
-    document: Document = {"error_status": 404}
-    if server.flavour.missing_job_error:
-        document["error"] = "Job does not exist"
-    return answer(document, 404)
+def missing() -> web.Response:
+    """The 404 of most routes for a job that does not exist (find_job_or_render_not_found)."""
+    return error("Job does not exist", 404)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -67,7 +67,10 @@ class Database:
         common.pop("IS_CLONE_JOB", None)
         wanted = {suffix: common | own for suffix, own in grouped.items()} or {"": common}
         self._check(wanted)
-        jobs = {suffix: self._insert(settings) for suffix, settings in wanted.items()}
+        # Perl's hashes have no order: whoever relies on one of the ids is wrong.
+        order = sorted(wanted)
+        random.Random(self._next_job).shuffle(order)
+        jobs = {suffix: self._insert(wanted[suffix]) for suffix in order}
         for suffix, settings in wanted.items():
             for name, edge in _DEPENDENCY_SETTINGS.items():
                 for parent in _listed(settings.get(name) if grouped else None):
@@ -140,17 +143,20 @@ class Database:
         if state != "scheduled":
             self.scheduled.pop(job.id, None)
         if job.final:
-            for edge in Edge:
-                for other in (*job.children[edge], *job.parents[edge]):
-                    if other in self.jobs:
-                        self.block(self.jobs[other])
-                        self._block_siblings(self.jobs[other])
+            for child in self._children(job):
+                child.touch()
             self.wake()
 
-    def _block_siblings(self, job: Job) -> None:
-        for other in (*job.children[Edge.PARALLEL], *job.parents[Edge.PARALLEL]):
-            if other in self.jobs:
-                self.block(self.jobs[other])
+    def _children(self, job: Job) -> list[Job]:
+        ids = (child for edge in Edge for child in job.children[edge])
+        return [self.jobs[child] for child in ids if child in self.jobs]
+
+    def _unblock(self, job: Job) -> None:
+        """Look again at those who wait for this one: its children and what starts together with them."""
+        for child in self._children(job):
+            for waiting in clusters.parallel(self.jobs, child):
+                if waiting.blocked_by_id == job.id:
+                    self.block(waiting)
 
     def done(
         self, job: Job, result: str | None = None, reason: str | None = None, *, newbuild: bool = False
@@ -178,6 +184,7 @@ class Database:
         if decided:
             job.result = result
         self.enter(job, "done")
+        self._unblock(job)
         if restart:
             self.restart_soon(job)
         if decided and result not in OK:
@@ -318,7 +325,8 @@ class Database:
     def register(self, kind: str, name: str, content: bytes, created_by: int | None = None) -> Asset:
         """Put an asset in place, replacing one of the same name."""
         known = self.assets.get((kind, name))
-        asset = Asset(known.id if known else self._next_asset, kind, name, content, created_by, time.time())
+        asset = Asset(known.id if known else self._next_asset, kind, name, content, created_by)
+        asset.size = None if created_by is None else len(content)
         self._next_asset += 0 if known else 1
         self.assets[kind, name] = asset
         return asset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +15,7 @@ from aiohttp import web
 Handler = Callable[["Exchange"], Awaitable[web.StreamResponse]]
 _BOUNDARY: Final = re.compile(r'boundary="?([^";]+)"?')
 _NAME: Final = re.compile(rb'\bname="?([^";\r]*)"?')
+_COMPRESSED_FROM: Final = 860
 _FILENAME: Final = re.compile(rb'\bfilename="?([^"\r]*)"?')
 
 
@@ -119,6 +121,29 @@ def answer(document: object, status: int = 200, headers: Mapping[str, str] | Non
     return web.Response(
         body=body, status=status, headers=headers, content_type="application/json", charset="UTF-8"
     )
+
+
+def negotiated(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """An answer as a client's Accept headers want it.
+
+    Errors are JSON with `error_status` for those that take JSON but no HTML (OpenQA::WebAPI, before_render);
+    what is rendered is compressed from 860 bytes on (Mojolicious::Renderer).
+    """
+    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        return response
+    accept = request.headers.get("Accept", "")
+    if response.status >= 400 and "json" in accept and "html" not in accept:
+        document = json.loads(response.body) if response.content_type == "application/json" else {}
+        response = answer({**document, "error_status": response.status}, response.status)
+    if (
+        "gzip" in request.headers.get("Accept-Encoding", "")
+        and isinstance(response.body, bytes)
+        and len(response.body) >= _COMPRESSED_FROM
+        and "Accept-Ranges" not in response.headers
+    ):
+        response.body = gzip.compress(response.body, 1)
+        response.headers.update({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+    return response
 
 
 def error(text: str, status: int = 400) -> web.Response:

@@ -86,7 +86,7 @@ class LiveView:
             if start:
                 start = content.find("\n", start) + 1 or len(content)
             for line in content[start:].splitlines(keepends=True):
-                await self._send(stream, line)
+                await stream.send(json.dumps([line]))
             at = len(content)
             while job.worker is not None:
                 changed = job.live.changed
@@ -95,9 +95,9 @@ class LiveView:
                 await asyncio.sleep(self.text_interval)
                 content = of(job)
                 if len(content) > at:
-                    await self._send(stream, content[at:])
+                    await stream.send(json.dumps([content[at:]]))
                     at = len(content)
-            return stream
+            return await stream.end()
 
     async def screen(self, exchange: Exchange) -> web.StreamResponse:
         """`…/streaming`: pictures as data URIs."""
@@ -113,11 +113,11 @@ class LiveView:
                     changed = job.live.changed
                     if job.live.screen is not None and job.live.screen is not shown:
                         shown = job.live.screen
-                        await stream.write(f"data: data:image/png;base64,{shown[1]}\n\n".encode())
+                        await stream.send(f"data:image/png;base64,{shown[1]}")
                     await changed.wait()
             finally:
                 self._viewers(job, -1)
-            return stream
+            return await stream.end()
 
     def watch(self, job: Job) -> None:
         """Be a viewer without a connection."""
@@ -134,14 +134,9 @@ class LiveView:
             kind = "livelog_start" if change > 0 else "livelog_stop"
             worker.channel.send({"type": kind, "jobid": job.id})
 
-    async def _send(self, stream: web.StreamResponse, content: str) -> None:
-        await stream.write(f"data: {json.dumps([content])}\n\n".encode())
-
     @contextlib.asynccontextmanager
-    async def _stream(self, exchange: Exchange) -> AsyncIterator[web.StreamResponse]:
-        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        stream.enable_chunked_encoding()
-        await stream.prepare(exchange.request)
+    async def _stream(self, exchange: Exchange) -> AsyncIterator[EventStream]:
+        stream = EventStream(exchange.request)
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -152,3 +147,22 @@ class LiveView:
         finally:
             self.open -= 1
             self._tasks.discard(task)
+
+
+class EventStream:
+    """An answer whose head goes out with its first event, as Mojolicious does it: clients wait until then."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+
+    async def send(self, data: str) -> None:
+        """One event."""
+        if not self._response.prepared:
+            self._response.enable_chunked_encoding()
+            await self._response.prepare(self._request)
+        await self._response.write(f"data: {data}\n\n".encode())
+
+    async def end(self) -> web.StreamResponse:
+        """The end of the stream."""
+        return self._response

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -251,9 +250,6 @@ class Asset:
     name: str
     content: bytes
     created_by: int | None = None
+    size: int | None = None
+    """As the table has it: unknown for a file that was only put in place, until a cleanup looks at it."""
     modified: float = field(default_factory=time.time)
-
-    @property
-    def etag(self) -> str:
-        """Made from the time of modification, as Mojo::Static does."""
-        return '"' + hashlib.md5(str(self.modified).encode(), usedforsecurity=False).hexdigest() + '"'

@@ -116,19 +116,22 @@ class Reading:
     async def show(self, exchange: Exchange) -> web.StreamResponse:
         """`GET jobs/<id>`."""
         if (job := self._job(exchange)) is None:
-            return missing(self.server)
+            return self._no_job()
         return answer(views.show_view(self.db.jobs, job, self.server.flavour, self._group(job)))
+
+    def _no_job(self) -> web.Response:
+        return missing() if self.server.flavour.missing_job_error else page_not_found()
 
     async def details(self, exchange: Exchange) -> web.StreamResponse:
         """`GET jobs/<id>/details`."""
         if (job := self._job(exchange)) is None:
-            return missing(self.server)
+            return self._no_job()
         return answer(views.details_view(self.db.jobs, job, self.server.flavour, self._group(job)))
 
     async def brief(self, exchange: Exchange) -> web.StreamResponse:
         """`GET experimental/jobs/<id>/status`."""
         if (job := self._job(exchange)) is None:
-            return missing(self.server)
+            return missing()
         return answer(
             {"id": job.id, "state": job.state, "result": job.result, "blocked_by_id": job.blocked_by_id}
         )
@@ -160,7 +163,8 @@ class Reading:
         """`GET assets`."""
         limit, offset = exchange.number("limit") or 100_000, exchange.number("offset") or 0
         page = list(self.db.assets.values())[offset : offset + limit]
-        return answer({"assets": [views.asset_view(asset) for asset in page]})
+        headers = _links(exchange, limit, offset, more=len(self.db.assets) > offset + limit)
+        return answer({"assets": [views.asset_view(asset) for asset in page]}, headers=headers)
 
     async def asset(self, exchange: Exchange) -> web.StreamResponse:
         """`GET assets/<id>` and `GET assets/<type>/<name>`."""
@@ -196,19 +200,25 @@ class Reading:
         """Any file of the result directory: details, text results, logs, ulogs, screenshots."""
         job, name = self._job(exchange), exchange.path["name"]
         content = None if job is None else self.server.result_file(job, name)
-        return page_not_found() if content is None else serve_bytes(exchange.request, name, content)
+        if job is None or content is None:
+            return page_not_found()
+        return serve_bytes(exchange.request, name, content, job.t_finished or job.t_created)
 
     async def thumb(self, exchange: Exchange) -> web.StreamResponse:
         """A thumbnail by the screenshot's name."""
         job, name = self._job(exchange), exchange.path["name"]
         content = None if job is None else self.db.thumbs.get(job.screenshots.get(name, ""))
-        return page_not_found() if content is None else serve_bytes(exchange.request, name, content)
+        if job is None or content is None:
+            return page_not_found()
+        return serve_bytes(exchange.request, name, content, job.t_created)
 
     async def thumb_by_md5(self, exchange: Exchange) -> web.StreamResponse:
         """A thumbnail by the parts of its md5."""
         path = exchange.path
         content = self.db.thumbs.get(path["one"] + path["two"] + path["name"].removesuffix(".png"))
-        return page_not_found() if content is None else serve_bytes(exchange.request, path["name"], content)
+        return (
+            page_not_found() if content is None else serve_bytes(exchange.request, path["name"], content, 0)
+        )
 
     async def source(self, exchange: Exchange) -> web.StreamResponse:
         """The page that shows a module's source, the only one that names its script."""
@@ -232,9 +242,7 @@ class Reading:
         asset = self.db.assets.get((exchange.path["type"], exchange.path["name"]))
         if asset is None:
             return page_not_found()
-        return serve_bytes(
-            exchange.request, asset.name, asset.content, etag=asset.etag, modified=asset.modified
-        )
+        return serve_bytes(exchange.request, asset.name, asset.content, asset.modified)
 
     def _job(self, exchange: Exchange) -> Job | None:
         return self.db.jobs.get(int(exchange.path["job"]))

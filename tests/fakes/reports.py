@@ -257,7 +257,7 @@ class Reports:
         """`POST jobs/<id>/set_done`."""
         job = self.db.jobs.get(int(exchange.path["job"]))
         if job is None:
-            return missing(self.server)
+            return missing()
         if worker_id := exchange.get("worker_id"):
             if job.assigned is None:
                 job.report.refused["set_done"] += 1
@@ -281,7 +281,7 @@ class Reports:
         """`POST /liveviewhandler/api/v1/jobs/<id>/upload_progress`."""
         job = self.db.jobs.get(int(exchange.path["job"]))
         if job is None:
-            return missing(self.server)
+            return missing()
         document = exchange.json()
         job.report.progress.append(document if isinstance(document, dict) else {})
         return answer({})

@@ -40,7 +40,7 @@ class ScriptedWorker(Channel):
         if kind == "grab_job":
             self._take([message["job"]["id"]])
         elif kind == "grab_jobs":
-            self._take(message["job_info"]["ids"])
+            self._take([int(job_id) for job_id in message["job_info"]["ids"]])
         elif self.run is not None and message.get("jobid") == self.run.job.id:
             if kind in _STOPS:
                 self.run.stop(kind)

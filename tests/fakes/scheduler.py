@@ -88,15 +88,15 @@ class Scheduler:
         self.db.assign(jobs, worker)
         assert worker.channel is not None
         if len(jobs) == 1:
-            worker.channel.send({"type": "grab_job", "job": self._grabbed(first)})
+            worker.channel.send({"type": "grab_job", "job": self._grabbed(first, alone=True)})
             return
-        data = {str(job.id): self._grabbed(job) for job in jobs}
-        info: Document = {"ids": [job.id for job in jobs], "data": data, "sequence": sequence}
+        data = {str(job.id): self._grabbed(job, alone=False) for job in jobs}
+        info: Document = {"ids": [str(job.id) for job in jobs], "data": data, "sequence": sequence}
         worker.channel.send({"type": "grab_jobs", "job_info": info | {"assigned_worker_id": worker.id}})
 
-    def _grabbed(self, job: Job) -> Document:
+    def _grabbed(self, job: Job, *, alone: bool) -> Document:
         group = None if job.group_id is None else self.db.groups[job.group_id]
-        return grab_view(job, group, self.db.register_assets(job))
+        return grab_view(job, group, self.db.register_assets(job), alone=alone)
 
     async def _watch(self) -> None:
         while True:

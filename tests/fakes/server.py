@@ -14,7 +14,7 @@ from tests.fakes.auth import Keys
 from tests.fakes.control import Control
 from tests.fakes.creating import Creating
 from tests.fakes.database import Database, finalize
-from tests.fakes.exchange import Exchange, Route, error, page_not_found, read
+from tests.fakes.exchange import Exchange, Route, error, negotiated, page_not_found, read
 from tests.fakes.faults import Traffic, afterwards, instead
 from tests.fakes.flavour import BW, Flavour
 from tests.fakes.live import LiveView
@@ -28,6 +28,7 @@ from tests.fakes.websocket import Workers
 Hook = Callable[[str, Exchange], Awaitable[None]]
 """Called with `before` or `after` (the work is done, the answer not yet sent) and the request."""
 _LARGEST_BODY: Final = 1 << 30
+_STREAMS: Final = frozenset({"ws", "streaming", "livelog", "liveterminal"})
 
 
 class FakeOpenQA:
@@ -54,7 +55,7 @@ class FakeOpenQA:
         """Path under which a reverse proxy would show it; then all daemons answer on the one port."""
         self.factory = factory
         """A directory with iso/, hdd/, other/, repo/ where files may be put for `POST assets`."""
-        self.keys = Keys(key, secret)
+        self.keys = Keys(key, secret, prefix=prefix)
         self.traffic = Traffic()
         self.hooks: list[Hook] = []
         self.db = Database(flavour)
@@ -129,7 +130,10 @@ class FakeOpenQA:
             app = web.Application(client_max_size=_LARGEST_BODY)
             for route in routes:
                 if one_port or route.port == name:
-                    app.router.add_route(route.method, self.prefix + route.path, self._handler(route))
+                    handler = self._handler(route)
+                    app.router.add_route(route.method, self.prefix + route.path, handler)
+                    if route.method == "GET" and route.kind not in _STREAMS:
+                        app.router.add_route("HEAD", self.prefix + route.path, handler)
             app.router.add_route("*", "/{rest:.*}", self._nowhere)
             app.on_response_prepare.append(self._stamp)
             runner = web.AppRunner(
@@ -195,8 +199,8 @@ class FakeOpenQA:
             if fault is not None and (response := await instead(request, fault)) is not None:
                 return response
             if route.signed and (objection := self.keys.objection(request, self.flavour)) is not None:
-                return error(objection, 403)
-            response = await route.handler(exchange)
+                return negotiated(request, error(objection, 403))
+            response = negotiated(request, await route.handler(exchange))
             if isinstance(response, web.Response) and response.body is not None:
                 self.traffic.sent[kind] += response.content_length or 0
             for hook in self.hooks:
@@ -208,7 +212,7 @@ class FakeOpenQA:
     async def _nowhere(self, request: web.Request) -> web.StreamResponse:
         self.traffic.counts["nowhere"] += 1
         self.traffic.counts[f"nowhere {request.method} {request.path}"] += 1
-        return page_not_found()
+        return negotiated(request, page_not_found())
 
     async def _stamp(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = "Mojolicious (Perl)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mimetypes
+import hashlib
 import re
 from email.utils import formatdate
 from typing import Final
@@ -10,27 +10,34 @@ from typing import Final
 from aiohttp import web
 
 _RANGE: Final = re.compile(r"^bytes=(\d+)?-(\d+)?")
+_TYPES: Final = {
+    "html": "text/html;charset=UTF-8",
+    "json": "application/json;charset=UTF-8",
+    "log": "text/plain;charset=UTF-8",
+    "ogv": "video/ogg",
+    "png": "image/png",
+    "txt": "text/plain;charset=UTF-8",
+    "webm": "video/webm",
+}
 
 
-def serve_bytes(
-    request: web.Request, name: str, content: bytes, *, etag: str | None = None, modified: float | None = None
-) -> web.Response:
-    """A whole file, or the range that was asked for."""
-    headers = {"Accept-Ranges": "bytes"}
-    if etag is not None:
-        headers["ETag"] = etag
-    if modified is not None:
-        headers["Last-Modified"] = formatdate(modified, usegmt=True)
-    content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    if etag is not None and request.headers.get("If-None-Match") == etag:
+def serve_bytes(request: web.Request, name: str, content: bytes, modified: float) -> web.Response:
+    """A whole file, or the range that was asked for; `modified` is seconds since the epoch."""
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Type": _TYPES.get(name.rsplit(".", 1)[-1], "application/octet-stream"),
+        "ETag": '"' + hashlib.md5(str(modified).encode(), usedforsecurity=False).hexdigest() + '"',
+        "Last-Modified": formatdate(modified, usegmt=True),
+    }
+    if request.headers.get("If-None-Match") == headers["ETag"]:
         return web.Response(status=304, headers=headers)
     match = _RANGE.match(request.headers.get("Range", ""))
     if match is None:
-        return web.Response(body=content, headers=headers, content_type=content_type)
+        return web.Response(body=content, headers=headers)
     size = len(content)
     start = int(match[1]) if match[1] else 0
     end = min(int(match[2]), size - 1) if match[2] else size - 1
     if start > end:
-        return web.Response(status=416, headers=headers | {"Content-Range": f"bytes */{size}"})
+        return web.Response(status=416, headers=headers)
     headers["Content-Range"] = f"bytes {start}-{end}/{size}"
-    return web.Response(status=206, body=content[start : end + 1], headers=headers, content_type=content_type)
+    return web.Response(status=206, body=content[start : end + 1], headers=headers)

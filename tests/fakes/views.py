@@ -154,8 +154,9 @@ def settings_view(job: Job, *, redacted: bool = False) -> dict[str, str]:
     return settings
 
 
-def grab_view(job: Job, group: str | None, updated: Mapping[str, str]) -> Document:
-    """A job as a worker gets it with `grab_job` (prepare_for_work)."""
+def grab_view(job: Job, group: str | None, updated: Mapping[str, str], *, alone: bool) -> Document:
+    """A job as a worker gets it (prepare_for_work), `alone` or as one of several directly chained ones."""
+    worker_id = job.assigned.id if job.assigned else None
     view: Document = {
         "id": job.id,
         "name": job.name,
@@ -167,7 +168,7 @@ def grab_view(job: Job, group: str | None, updated: Mapping[str, str]) -> Docume
         "t_finished": None,
         "group_id": job.group_id,
         "blocked_by_id": job.blocked_by_id,
-        "assigned_worker_id": job.assigned.id if job.assigned else None,
+        "assigned_worker_id": worker_id if alone else str(worker_id),
         "settings": {**settings_view(job), **updated, "JOBTOKEN": job.token},
         "test": job.settings["TEST"],
     }
@@ -216,12 +217,12 @@ def asset_view(asset: Asset) -> Document:
         "id": asset.id,
         "type": asset.type,
         "name": asset.name,
-        "size": len(asset.content),
+        "size": asset.size,
         "checksum": None,
         "fixed": 0,
-        "last_use_job_id": asset.created_by,
-        "t_created": stamp(asset.modified),
-        "t_updated": stamp(asset.modified),
+        "last_use_job_id": None,
+        "t_created": (stamp(asset.modified) or "").replace("T", " "),
+        "t_updated": (stamp(asset.modified) or "").replace("T", " "),
     }
 
 
@@ -235,12 +236,13 @@ def stamp(seconds: float | None) -> str | None:
     return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-def _parents_ok(jobs: Mapping[int, Job], job: Job) -> bool | int:
+def _parents_ok(jobs: Mapping[int, Job], job: Job) -> int | str:
     good = job.result not in ("skipped", "parallel_failed", "parallel_restarted")
     if good and job.final:
         parents = (jobs[parent] for edge in Edge for parent in job.parents[edge] if parent in jobs)
         good = all(parent.result in OK for parent in parents)
-    return int(good)
+    # Perl's false is an empty string.
+    return 1 if good else ""
 
 
 def _words(seconds: object) -> str | None:

@@ -157,7 +157,9 @@ class Workers:
         """`GET workers`."""
         server = self.server
         if exchange.get("limit") == "0":
-            return answer({"workers": []}, server.flavour.limit_zero)
+            if server.flavour.limit_zero == 500:
+                return text("<html><title>Server error</title></html>", 500)
+            return answer({"workers": []})
         live = exchange.true("live") or server.flavour.port_delta is not None
         timeout = server.scheduler.worker_timeout
         workers = list(server.db.workers.values())

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import struct
 from typing import Any
 
 import aiohttp
@@ -17,6 +14,7 @@ from tests.fakes.master import FakeMaster
 from tests.fakes.pair import until
 from tests.fakes.remote import running
 from tests.fakes.slave import FakeSlave
+from tests.recordings.storable import chunk
 
 REGISTRATION = {
     "host": "here",
@@ -164,33 +162,6 @@ async def test_a_silent_worker_loses_its_job_and_a_clone_is_made() -> None:
         await socket.close()
 
 
-def chunk(content: bytes, start: int, end: int, index: int, total: int) -> bytes:
-    """A chunk as Storable's nfreeze writes it."""
-
-    def b64(digest: bytes) -> str:
-        return base64.b64encode(digest).decode().rstrip("=")
-
-    piece = content[start:end]
-    pairs = {
-        "file": "x",
-        "start": str(start),
-        "end": str(end),
-        "index": str(index),
-        "total": str(total),
-        "cksum": b64(hashlib.sha1(piece).digest()),
-        "total_cksum": b64(hashlib.sha256(content).digest()),
-        "content": piece.hex(),
-    }
-    image = b"\x05\x0b\x03" + struct.pack(">I", len(pairs))
-    for key, value in pairs.items():
-        raw = value.encode()
-        image += (
-            b"\x0a" + bytes([len(raw)]) if len(raw) < 256 else b"\x01" + struct.pack(">I", len(raw))
-        ) + raw
-        image += struct.pack(">I", len(key)) + key.encode()
-    return image
-
-
 @pytest.mark.parametrize(("scope", "prefix"), [("public", ""), ("private", "00000001-")])
 async def test_an_asset_arrives_in_chunks(scope: str, prefix: str) -> None:
     content = bytes(range(256)) * 4
@@ -199,7 +170,10 @@ async def test_an_asset_arrives_in_chunks(scope: str, prefix: str) -> None:
         worker, socket, _ = await grab(client)
         path = f"/api/v1/jobs/{job.id}"
         await client.post_json(f"{path}/status", {"status": {"worker_id": worker}})
-        first, second = chunk(content, 0, 600, 1, 2), chunk(content, 600, 1024, 2, 2)
+        first, second = (
+            chunk("disk.qcow2", content, 0, 600, 1, 2),
+            chunk("disk.qcow2", content, 600, 1024, 2, 2),
+        )
         broken = await client.upload(
             f"{path}/artefact", "disk.qcow2", first.replace(b"0001", b"0009", 1), asset=scope
         )
@@ -402,3 +376,24 @@ async def test_the_fakes_run_as_processes() -> None:
             await slave.set(nonsense=1)
     async with running("tests.fakes.master", "--discard") as master:
         assert await master.post({"TEST": "t"}) == [1]
+
+
+async def test_answers_are_compressed_and_errors_are_json_for_those_who_ask() -> None:
+    async with FakeMaster() as master, caller(master) as client:
+        plain = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        for _ in range(5):
+            master.post()
+        answer = await client.get("/api/v1/jobs", headers={"Accept-Encoding": "gzip"})
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert "Content-Encoding" not in (await client.get("/api/v1/jobs", headers=plain)).headers
+        missing = await client.get("/api/v1/jobs/99", headers=plain)
+        assert (missing.status, missing.json()) == (404, {"error_status": 404})
+        assert (await client.get("/api/v1/jobs/99")).headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("reason=a+b", 404), ("reason=a%20b", 403), ("reason=~", 403), ("reason=%7E", 404)]
+)
+async def test_the_query_is_hashed_as_mojolicious_writes_it(query: str, status: int) -> None:
+    async with FakeMaster() as master, caller(master) as client:
+        assert (await client.request("POST", f"/api/v1/jobs/9/cancel?{query}")).status == status

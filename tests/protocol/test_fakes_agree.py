@@ -1,0 +1,97 @@
+"""The fakes answer as the real instances did: the same scenarios, compared with recordings by shape."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.fakes.caller import Caller
+from tests.fakes.flavour import FLAVOURS
+from tests.fakes.master import FakeMaster
+from tests.fakes.slave import FakeSlave
+from tests.recordings import client_side, worker_side
+from tests.recordings.recorder import DIRECTORY, Exchange, Recorder, load
+from tests.recordings.shape import disagreements
+
+RECORDED = sorted(path.parent.name for path in DIRECTORY.glob("*/worker.json"))
+SCRIPT = {
+    "modules": [
+        {"name": "boot", "flags": ["fatal"], "seconds": 0.5},
+        {"name": "texts", "screens": 0, "texts": 3},
+        {"name": "needles", "screens": 3, "dents": 1},
+    ],
+    "seconds": 0.1,
+    "ulogs": 2,
+    "log_every": 0.05,
+}
+
+
+def compare(real: dict[str, Exchange], fake: dict[str, Exchange]) -> list[str]:
+    found = [f"{name}: only recorded" for name in sorted(set(real) - set(fake))]
+    found += [f"{name}: the real one has none" for name in sorted(set(fake) - set(real))]
+    for name in sorted(set(real) & set(fake) - {"file vars.json"}):
+        found += [
+            f"{name} ({real[name].get('request', '')}): {wrong}"
+            for wrong in disagreements(real[name], fake[name])
+        ]
+    return found
+
+
+def test_there_are_recordings() -> None:
+    assert "bw" in RECORDED
+    for flavour in RECORDED:
+        assert len(load(flavour, "worker")) > 60
+        assert len(load(flavour, "client")) > 50
+
+
+@pytest.mark.parametrize("flavour", RECORDED)
+async def test_a_worker_gets_the_answers_of_a_real_master(flavour: str) -> None:
+    async with (
+        FakeMaster(flavour=FLAVOURS[flavour]) as master,
+        Caller(master.url, master.keys.key, master.keys.secret) as caller,
+    ):
+        recorder = Recorder(caller)
+        await worker_side.play(recorder)
+    found = compare(load(flavour, "worker"), recorder.exchanges)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("flavour", RECORDED)
+async def test_a_client_gets_the_answers_of_a_real_slave(flavour: str) -> None:
+    async with FakeSlave(flavour=FLAVOURS[flavour]) as slave:
+        slave.db.register("iso", "fake.iso", b"x" * 1000)
+        settings = {"TEST": "plain", "DISTRI": "lab", "VERSION": "1", "FLAVOR": "tiny", "ARCH": "x86_64"}
+        settings |= {"MACHINE": "64bit", "WORKER_CLASS": "qemu_x86_64", "ISO": "fake.iso"}
+        settings["FAKE_SCRIPT"] = json.dumps(SCRIPT)
+        async with Caller(slave.url, slave.keys.key, slave.keys.secret) as caller:
+            recorder = Recorder(caller)
+            await client_side.play(recorder, settings)
+    found = compare(load(flavour, "client"), recorder.exchanges)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "wrong"),
+    [
+        ({"id": 1}, {"id": "1"}, "json.id: string instead of number"),
+        ({"id": 1}, {}, "json: id missing"),
+        ({}, {"id": 1}, "json: id unknown to the real one"),
+        ({"id": None}, {"id": 1}, "json.id: number instead of null"),
+        ([{"a": 1}, {"a": None}], [{"a": None}], None),
+        ([{"a": 1}, {}], [{}], None),
+        ([{"a": 1}], [{"a": True}], "json[].a: boolean instead of number"),
+        ({"settings": {"A": "1"}}, {"settings": {"B": "2"}}, None),
+        ({"settings": {"A": "1"}}, {"settings": {"B": 2}}, "json.settings.*: number instead of string"),
+        ([], [1], None),
+    ],
+)
+def test_shapes_are_compared(real: object, fake: object, wrong: str | None) -> None:
+    found = disagreements({"status": 200, "json": real}, {"status": 200, "json": fake})
+    assert found == ([] if wrong is None else [wrong])
+
+
+def test_a_different_status_or_header_is_seen() -> None:
+    real = {"status": 404, "headers": {"ETag": "x", "Content-Type": "text/html;charset=UTF-8"}}
+    fake = {"status": 200, "headers": {"Content-Type": "application/json"}}
+    assert len(disagreements(real, fake)) == 3
