@@ -67,11 +67,11 @@ def _compare(real: list[Any], fake: list[Any], where: str) -> Iterator[str]:
 
 
 def _objects(real: list[dict[str, Any]], fake: list[dict[str, Any]], where: str) -> Iterator[str]:
-    if where.rsplit(".", 1)[-1] in _OPEN or all(_ID.match(name) for value in real for name in value):
+    names = {name for value in real for name in value}
+    if where.rsplit(".", 1)[-1] in _OPEN or (names and all(_ID.match(name) for name in names)):
         values = [entry for value in real for entry in value.values()]
         yield from _compare(values, [entry for value in fake for entry in value.values()], f"{where}.*")
         return
-    names = {name for value in real for name in value}
     always = {name for name in names if all(name in value for value in real)}
     for value in fake:
         if missing := always - set(value):

@@ -46,7 +46,7 @@ CONTENT: Final = bytes(range(256)) * 5
 
 
 class Worker:
-    """The websocket of the worker, and messages that came out of turn."""
+    """The websocket of the worker."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -62,6 +62,14 @@ class Worker:
                 message: dict[str, Any] = json.loads(await self.socket.receive_str())
                 if message.get("type") == kind and job in (None, message.get("jobid")):
                     return message
+
+    async def closed(self, limit: float = 20.0) -> dict[str, Any]:
+        """How the server closed it."""
+        async with asyncio.timeout(limit):
+            while True:
+                frame = await self.socket.receive()
+                if frame.type is aiohttp.WSMsgType.CLOSE:
+                    return {"code": frame.data, "reason": frame.extra}
 
 
 async def play(recorder: Recorder) -> None:
@@ -88,11 +96,9 @@ async def _play(recorder: Recorder) -> None:
     await _chained(recorder, socket, worker_id)
     await _taken_back(recorder, socket, worker_id)
     other = Worker(await caller.websocket(f"/api/v1/ws/{worker_id}"))
-    closed = await socket.socket.receive(timeout=20)
-    recorder.message("second connection", {"code": closed.data, "reason": closed.extra})
+    recorder.message("second connection", await socket.closed())
     await other.socket.send_str("[1]")
-    closed = await other.socket.receive(timeout=20)
-    recorder.message("no object", {"code": closed.data, "reason": closed.extra})
+    recorder.message("no object", await other.closed())
     last = Worker(await caller.websocket(f"/api/v1/ws/{worker_id}"))
     await last.send(type="quit")
     await last.socket.close()
@@ -258,8 +264,8 @@ async def _cancelled(recorder: Recorder, socket: Worker, worker_id: int) -> None
     await recorder.post("set_done cancelled", f"{path}/set_done", form)
     await recorder.post("duplicate", f"{path}/duplicate", {"dup_type_auto": "1"})
     clone = int((await recorder.get("job with clone", path)).json()["job"]["clone_id"])
-    await recorder.get("clone", f"/api/v1/jobs/{clone}")
     await socket.wait("grab_job")
+    await recorder.get("clone", f"/api/v1/jobs/{clone}")
     await recorder.post("cancel clone", f"/api/v1/jobs/{clone}/cancel")
     await recorder.caller.post(
         f"/api/v1/jobs/{clone}/set_done", {"worker_id": str(worker_id), "result": "user_cancelled"}
