@@ -113,8 +113,9 @@ class Limits:
     """Threads for blocking requests, for all slots together."""
     transfers_per_job: Annotated[int, Range("", 1, 64)] = 4
     """Files of one job that are relayed at the same time."""
-    requests_in_flight: Annotated[int, Range("", 1, 256)] = 16
-    """Requests at a time to each side, for all slots together."""
+    requests_in_flight: Annotated[int, Range("", 1, 256)] = 8
+    """Requests at a time to each side, for all slots together. A web UI without a reverse proxy serves one
+    connection a process, of which it has 30."""
     start_rate: Annotated[float, Range("1/s", 0.1, 1000)] = 25.0
     """Slots that register in a second, when the process starts and after an outage."""
     queue_allowance: Annotated[int, Range("", 0, 10_000)] = 0

@@ -13,7 +13,7 @@ async def ask_for_operator(client: Client, *, policy: Policy = PROBE) -> None:
     A registration without any field is posted: openQA looks at the key and its rights first, and only then
     at the fields, which it misses (OpenQA::WebAPI::Controller::API::V1::Worker, create; the same in all
     releases since 2023). Raises Unauthorized or ClockSkew when the key is refused, Garbage when whatever
-    answers is no openQA, and the other OpenQAErrors for outages. """
+    answers is no openQA, and the other OpenQAErrors for outages."""
     try:
         await client.post_form("/api/v1/workers", (), policy=policy)
     except Refused as refusal:

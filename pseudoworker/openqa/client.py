@@ -27,6 +27,11 @@ __all__ = ["Client", "Download", "Observer"]
 
 T = TypeVar("T")
 
+KEPT = 0.5
+"""Seconds that a connection is kept for the next request. A burst shares its connections, but no process of
+a web UI waits for us in vain: without a reverse proxy each of them serves one connection at a time
+(openqa-webui-daemon, `prefork -c 1`)."""
+
 
 _ANY_FILE = "application/json, */*"
 """With this openQA says in 20 bytes that a file is missing, and in a page of 65 kB with `*/*` alone."""
@@ -76,6 +81,7 @@ class Client:
         self._deadlines = Deadlines()
         self._transport = Transport(tls_context(ca_file), pool_size=max(64, in_flight))
         self._exchange = Exchange(self._transport, self._base.prefix, key, secret, clock)
+        self._tidying: asyncio.TimerHandle | None = None
 
     @property
     def url(self) -> str:
@@ -225,6 +231,8 @@ class Client:
 
     def close(self) -> None:
         """End all running calls and drop the connections."""
+        if self._tidying is not None:
+            self._tidying.cancel()
         self._deadlines.close()
         self._transport.close()
 
@@ -270,6 +278,13 @@ class Client:
         self._permits.release()
         if not future.cancelled():
             future.exception()  # seen: when its awaiter was cancelled nobody else looks at it
+        if self._tidying is None:
+            self._tidying = future.get_loop().call_later(KEPT, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        if self._transport.close_idle(KEPT):
+            self._tidying = asyncio.get_running_loop().call_later(KEPT, self._tidy)
 
     def _json(self, request: Request, call: Call) -> Json:
         body, headers = self._answer(request, call)

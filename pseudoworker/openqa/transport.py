@@ -12,8 +12,10 @@ import functools
 import os
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import requests
@@ -84,13 +86,24 @@ class Transport(HTTPAdapter):
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
         """Of HTTPAdapter: nothing to set, the context says it all."""
 
+    def close_idle(self, seconds: float) -> bool:
+        """Close the connections that nobody has used for so long; whether others are still kept. Any
+        thread."""
+        limit = time.monotonic() - seconds
+        origins = self.poolmanager.pools.keys()
+        pools = [pool for origin in origins if (pool := self.poolmanager.pools.get(origin)) is not None]
+        return any([_close_idle(pool, limit) for pool in pools])
+
 
 class _Watched:
     """Tells the call of this thread which socket it is about to use, and no earlier call any more."""
 
     _call: Call | None = None
+    used = 0.0
+    """When the last request was begun, by the monotonic clock."""
 
     def _hand_over(self, connection: socket.socket) -> None:
+        self.used = time.monotonic()
         if self._call is not None:
             self._call.detach()
         self._call = current_call()
@@ -127,3 +140,21 @@ class _HTTPPool(HTTPConnectionPool):
 
 class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
+
+
+def _close_idle(pool: HTTPConnectionPool, limit: float) -> bool:
+    """Close what lies in the pool since before `limit`; whether anything open is left."""
+    queue = pool.pool
+    taken: list[_HTTPConnection | _HTTPSConnection | None] = []
+    while queue is not None:
+        try:
+            taken.append(queue.get(block=False))
+        except Empty:
+            break
+    kept = False
+    for connection in reversed(taken):
+        if connection is not None and connection.used < limit:
+            connection.close()
+        kept = kept or (connection is not None and connection.sock is not None)
+        pool._put_conn(connection)
+    return kept

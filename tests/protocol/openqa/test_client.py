@@ -27,7 +27,7 @@ from pseudoworker.openqa.errors import (
 )
 from pseudoworker.openqa.json import Json
 from tests.protocol.openqa.conftest import ONCE, QUICK, Authority, ClientMaker, Log, http_date
-from tests.protocol.openqa.peer import Link, Received, answer, answering, peer
+from tests.protocol.openqa.peer import Link, Received, answer, answering, peer, until
 
 
 def echo(request: Received) -> bytes:
@@ -112,6 +112,15 @@ async def test_connections_are_kept(make_client: ClientMaker) -> None:
                 await client.post_form("/x", {"a": "b"}, policy=ONCE)
     assert len(there.received) == 20
     assert there.connections == 1
+
+
+async def test_an_idle_connection_is_given_back(make_client: ClientMaker) -> None:
+    async with answering(echo) as there:
+        client = make_client(there.url)
+        await client.get_json("/x", policy=ONCE)
+        await until(lambda: there.ended == 1)
+        await client.get_json("/x", policy=ONCE)
+    assert there.connections == 2
 
 
 async def test_without_a_key_nothing_is_signed(make_client: ClientMaker) -> None:
