@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pseudoworker.bridge.availability import Load
 from pseudoworker.bridge.availability import Slot as SlotState
-from pseudoworker.bridge.lifecycle import Stop
+from pseudoworker.bridge.lifecycle import Phase, Stop
 from pseudoworker.bridge.services import Services
 from pseudoworker.bridge.slot import Slot
 from pseudoworker.config.model import Configuration, SlotConfig
@@ -19,6 +19,7 @@ from pseudoworker.master.registration import Capabilities, Identity, Registratio
 from pseudoworker.observe.logs import SlotLogger
 from pseudoworker.observe.snapshot import SlotSnapshot
 from pseudoworker.openqa.websocket import Connection, connect
+from pseudoworker.slave.watch import Outage
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ class Crew:
         link for good."""
         self._services = services
         self._ended = ended
-        capabilities = Capabilities.of_this_machine()
-        self._slots = [self._slot(config, capabilities) for config in self._configuration.slots]
+        self._slots = [self._slot(config) for config in self._configuration.slots]
+        services.watcher.listen(self._outage)
         pairings = await services.journal.pairings(slot.instance for slot in self._slots)
         for slot in self._slots:
             own = [pairing for pairing in pairings if pairing.slot == slot.instance]
@@ -55,6 +56,8 @@ class Crew:
     async def run(self) -> None:
         """Connect the slots, those with jobs first, no faster than `start_rate`; then keep their number
         right."""
+        if not any(slot.runs() for slot in self._slots):
+            await self._services.availability.looked()
         while True:
             self._wanted = self._number_wanted()
             for slot in sorted(self._slots, key=lambda slot: not slot.runs()):
@@ -87,6 +90,8 @@ class Crew:
     def changed(self) -> None:
         """A job was taken, moved on or ended."""
         self._services.availability.decide()
+        waiting = sum(run.state.phase is Phase.QUEUED for slot in self._slots for run in slot.runs())
+        self._services.metrics.slave_queue(waiting)
         busy = any(slot.runs() for slot in self._slots)
         self._worked = self._worked or busy
         if self._configuration.worker.terminate_after_jobs_done and self._worked and not busy:
@@ -146,21 +151,19 @@ class Crew:
 
     # The links:
 
-    def _slot(self, config: SlotConfig, capabilities: Capabilities) -> Slot:
+    def _outage(self, outage: Outage | None) -> None:
+        for slot in self._slots:
+            for run in slot.runs():
+                run.outage(outage)
+
+    def _slot(self, config: SlotConfig) -> Slot:
         slot_logger = SlotLogger(logger, config.instance)
         slot = Slot(self._services, config, logger=slot_logger, changed=self.changed)
         configuration, services = self._configuration, self._services
-        identity = Identity(
-            host=configuration.host,
-            instance=config.instance,
-            worker_class=",".join(config.worker_class),
-            capabilities=capabilities,
-            parallel_one_host_only=configuration.worker.parallel_one_host_only,
-        )
         credentials = configuration.master.credentials
 
         async def register_slot(job_ids: Sequence[int]) -> Registration:
-            return await register(services.master, identity, job_ids)
+            return await register(services.master, self._identity(config), job_ids)
 
         async def connect_slot(worker_id: int) -> Connection:
             return await connect(
@@ -180,6 +183,20 @@ class Crew:
             logger=slot_logger,
         )
         return slot
+
+    def _identity(self, config: SlotConfig) -> Identity:
+        """Who the slot is: this machine, with the os-autoinst of the slave's workers, since that runs the
+        tests."""
+        serving = self._services.availability.capacity.workers
+        versions = {worker.properties.get("ISOTOVIDEO_INTERFACE_VERSION", "") for worker in serving}
+        version = max((int(version) for version in versions if version.isdecimal()), default=0)
+        return Identity(
+            host=self._configuration.host,
+            instance=config.instance,
+            worker_class=",".join(config.worker_class),
+            capabilities=Capabilities.of_this_machine(version),
+            parallel_one_host_only=self._configuration.worker.parallel_one_host_only,
+        )
 
     def _connect(self, slot: Slot) -> None:
         assert slot.link is not None

@@ -82,6 +82,9 @@ class Daemon:
 
     async def _serve(self, services: Services, crew: Crew) -> None:
         def snapshot() -> ProcessSnapshot:
+            for side, client in (("master", services.master), ("slave", services.slave)):
+                if client.skew is not None:
+                    services.metrics.clock_skew(side, client.skew)
             return ProcessSnapshot(
                 pid=os.getpid(),
                 started=self._started,
@@ -100,6 +103,7 @@ class Daemon:
                 "watcher": services.watcher.run(),
                 "availability": services.availability.run(),
                 "reaper": services.reaper.run(),
+                "helpers": self._sweep(services),
                 "journal": self._prune(services),
                 "slots": crew.run(),
                 "watchdog": Watchdog(self._notifier, lambda: self._beats(services)).run(),
@@ -154,6 +158,14 @@ class Daemon:
         self._fail(
             error if isinstance(error, PseudoworkerError) else PseudoworkerError(f"internal error: {error!r}")
         )
+
+    async def _sweep(self, services: Services) -> None:
+        """Remove what an earlier process left on the slave to hold or carry assets."""
+        left = await services.patience(logging.LoggerAdapter(logger)).until_done(
+            services.assets.helpers.sweep
+        )
+        if left:
+            logger.info("Ended %d helper jobs that an earlier process had left on the slave", left)
 
     async def _prune(self, services: Services) -> None:
         while True:
