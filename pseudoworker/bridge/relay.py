@@ -171,8 +171,8 @@ class Relay:
         assert slave_id is not None
         await self.live.close()
         view = (await self._services.slave_jobs.views([slave_id])).get(slave_id)
-        if view is None or view.assigned_worker_id is None:
-            return  # deleted meanwhile, which the caller finds out, or never given to a worker
+        if view is None or view.assigned_worker_id is None or view.result == states.SKIPPED:
+            return  # deleted meanwhile, which the caller finds out, or never begun
         self.view = view
         await self._master.announce_uploading()
         self._slave_tokens |= await self._services.slave_results.secrets(slave_id)
