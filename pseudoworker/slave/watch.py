@@ -9,9 +9,13 @@ from typing import Protocol
 
 from pseudoworker.openqa.errors import Busy, Garbage, NotFound, OpenQAError, Refused, ServerFailed
 from pseudoworker.openqa.retry import POLL, Policy
+from pseudoworker.openqa.states import UPLOADING
 from pseudoworker.openqa.views import JobView
 
 log = logging.getLogger(__name__)
+
+_SPARING = 5.0
+"""How many times as long as the last request took nothing is asked, even when somebody is in a hurry."""
 
 _MOST_CONFIRMATIONS = 20
 """Jobs missing in an answer that are asked for singly in one tick; the others' turn comes with the next."""
@@ -145,13 +149,14 @@ class Watcher:
                 await self._woken.wait()
                 continue
             self._woken.clear()
+            began = time.monotonic()
             try:
                 await self.tick()
             except OpenQAError as error:
                 self._failed(error)
             else:
                 self._recovered()
-            await self._pause()
+            await self._pause(time.monotonic() - began)
 
     async def tick(self) -> None:
         """Ask for all watched jobs once and tell what changed. Raises `OpenQAError` when the slave does not
@@ -215,9 +220,14 @@ class Watcher:
         for tell in self._listeners:
             asyncio.get_running_loop().call_soon(tell, self.outage)
 
-    async def _pause(self) -> None:
-        """Wait for the next tick: the interval, or longer after failures, or shorter when woken."""
-        least, whole = self._least_pause, self._interval
+    def _is_any_ending(self) -> bool:
+        return any(isinstance(job, JobView) and job.state == UPLOADING for job in self._seen.values())
+
+    async def _pause(self, took: float) -> None:
+        """Wait for the next tick: the interval, or longer after failures, or shorter when woken or while a
+        job is about to end. A slave that took long for its last answer is spared in proportion."""
+        least = min(max(self._least_pause, _SPARING * took), self._interval)
+        whole = least if self._is_any_ending() else self._interval
         if self.outage is not None:
             error = self.outage.error
             asked_for = (error.retry_after or 0.0) if isinstance(error, Busy) else 0.0

@@ -332,3 +332,20 @@ async def test_wake_does_not_hurry_a_slave_that_does_not_answer() -> None:
             await asyncio.sleep(0.001)
     pauses = [later - earlier for earlier, later in pairwise(jobs.times)]
     assert all(pause >= 0.045 for pause in pauses)
+
+
+async def test_a_job_that_is_about_to_end_is_watched_closely() -> None:
+    jobs = FakeJobs(job(1))
+    watcher = Watcher(jobs, 60.0, least_pause=0.005)
+    seen: list[Observation] = []
+    task = asyncio.create_task(watcher.run())
+    try:
+        watcher.watch(1, seen.append)
+        await until(lambda: seen)
+        jobs.jobs[1] = job(1, "uploading")
+        watcher.wake()
+        await until(lambda: len(seen) == 2)
+        jobs.jobs[1] = job(1, "done")
+        await until(lambda: len(seen) == 3)
+    finally:
+        task.cancel()
