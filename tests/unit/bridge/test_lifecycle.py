@@ -185,7 +185,7 @@ def test_a_restart_that_is_announced_is_awaited() -> None:
     announced = Observed(7, "done", "incomplete", reason, None, URL)
     state, commands = after(RUNNING, announced, Relayed(announced), state=QUEUED)
     assert (state.phase, commands) == (Phase.FINISHING, (Await(announced),))
-    ended, commands = after(WaitedEnough(announced), state=state)
+    _ended, commands = after(WaitedEnough(announced), state=state)
     assert commands == (TellEnd(Ending("incomplete", "cache failure: x")),)
     assert after(replace(announced, clone_id=8), state=state)[0].slave_id == 8
 
@@ -205,12 +205,12 @@ def test_a_deleted_slave_job() -> None:
     assert URL in (commands[0].ending.reason or "")
     stopping = after(RUNNING, StopAsked(Stop.CANCEL), state=QUEUED)[0]
     assert after(Gone(7, URL), state=stopping)[1] == (TellEnd(Ending("user_cancelled")),)
-    state, commands = after(Relayed(Gone(7, URL)), state=FINISHING)
+    _state, commands = after(Relayed(Gone(7, URL)), state=FINISHING)
     assert commands == (TellEnd(Ending("passed")),)
 
 
 def test_a_relay_that_fails_ends_with_its_reason() -> None:
-    state, commands = after(RelayFailed("api failure: x"), state=FINISHING)
+    _state, commands = after(RelayFailed("api failure: x"), state=FINISHING)
     assert commands == (TellEnd(Ending("incomplete", "api failure: x")),)
     assert after(RelayFailed("api failure: x"), state=QUEUED) == (QUEUED, ())
 
