@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import requests
 
-from pseudoworker.openqa import bodies
+from pseudoworker.openqa import bodies, failures
 from pseudoworker.openqa.deadlines import Call
 from pseudoworker.openqa.errors import OpenQAError
 
@@ -67,9 +67,7 @@ class Download:
                 else:
                     self._call.resume()
                 data = next(pieces, None)
-            except GeneratorExit:
-                raise
-            except Exception as error:
+            except failures.FOREIGN as error:
                 raise self._failed(error) from error
             self._call.pause()
             if data is None:

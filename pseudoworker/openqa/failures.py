@@ -50,6 +50,7 @@ _TELLING: tuple[type[BaseException], ...] = (
     ConnectionError,
     http.client.HTTPException,
     OSError,
+    UnicodeError,  # of the host name, in the codec of IDNA
     # after its causes: a connection that was refused is a time-out to urllib3 too
     urllib3.exceptions.TimeoutError,
     urllib3.exceptions.ProtocolError,
@@ -214,7 +215,7 @@ def _explained(cause: BaseException) -> tuple[str, str] | None:
             )
         case ssl.SSLError():
             return f"TLS failed: {_words(cause)}", "check that the URL's scheme and port belong together"
-        case socket.gaierror():
+        case socket.gaierror() | UnicodeError() | urllib3.exceptions.LocationValueError():
             return f"host name cannot be resolved: {_words(cause)}", "check the URL and DNS"
         case TimeoutError() | urllib3.exceptions.TimeoutError() | requests.Timeout():
             return "time-out", ""

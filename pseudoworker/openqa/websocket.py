@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidURI
 from websockets.http11 import Response
 from websockets.uri import parse_uri
 
@@ -90,9 +89,8 @@ async def connect(
     base = Base.parse(client_url)
     route = f"/api/v1/ws/{worker_id}"
     url = ("wss" if base.scheme == "https" else "ws") + base.join(route)[len(base.scheme) :]
-    limit = asyncio.timeout(open_timeout)
     try:
-        async with limit:
+        async with asyncio.timeout(open_timeout):
             hashed = (*hashed_paths(base.prefix, route), f"/ws/{worker_id}")
             for _ in range(REDIRECTS + 1):
                 wire, response, skew = await _ask(
@@ -106,8 +104,6 @@ async def connect(
                 hashed = (path_and_query(url),)
             raise Garbage(f"redirects more than {REDIRECTS} times", method="GET", url=url)
     except TimeoutError:
-        if not limit.expired():
-            raise
         raise Unreachable(f"no websocket within {open_timeout:g} s", method="GET", url=url) from None
 
 
@@ -184,17 +180,14 @@ async def _handshake(wire: Wire, url: str, headers: dict[str, str]) -> Response 
 async def _wire(url: str, ca_file: Path | str | None, ping: tuple[float, float]) -> Wire:
     try:
         uri = parse_uri(url)
-    except InvalidURI as error:
-        raise Garbage(f"no websocket URL: {error}", method="GET", url=url) from error
-
-    def wire() -> Wire:
-        protocol = ClientProtocol(uri, max_size=LARGEST_MESSAGE)
-        return Wire(protocol, url=url, ping_interval=ping[0], ping_timeout=ping[1])
-
-    try:
         context = tls_context(ca_file) if uri.secure else None
+
+        def wire() -> Wire:
+            protocol = ClientProtocol(uri, max_size=LARGEST_MESSAGE)
+            return Wire(protocol, url=url, ping_interval=ping[0], ping_timeout=ping[1])
+
         _, made = await asyncio.get_running_loop().create_connection(wire, uri.host, uri.port, ssl=context)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise failures.no_answer(error, "GET", url) from error
     return made
 

@@ -36,7 +36,7 @@ class Wire(asyncio.Protocol):
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport
         self._response: asyncio.Future[Response] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._messages: deque[bytes] = deque()
@@ -48,7 +48,7 @@ class Wire(asyncio.Protocol):
         self._reading = True
         self._heard = self._loop.time()
         self._handshake_bytes = 0
-        self._pinged: float | None = None
+        self._pinged = False
         self._timer: asyncio.TimerHandle | None = None
         self._lost: ConnectionLost | None = None
 
@@ -101,8 +101,7 @@ class Wire(asyncio.Protocol):
         if not self._reading and self._waiting_bytes <= _MOST_BYTES and len(self._messages) < _MOST_MESSAGES:
             self._reading = True
             self._heard = self._loop.time()
-            if self._transport is not None:
-                self._transport.resume_reading()
+            self._transport.resume_reading()
         return message
 
     async def close(self, code: int = 1000, reason: str = "", *, timeout: float = 2.0) -> None:
@@ -111,7 +110,7 @@ class Wire(asyncio.Protocol):
         if self._lost is None and self._protocol.state.name == "OPEN":
             self._protocol.send_close(code, reason)
             self._flush()
-            if not self._reading and self._transport is not None:
+            if not self._reading:
                 self._reading = True
                 self._transport.resume_reading()
             await asyncio.wait([self._ended], timeout=timeout)
@@ -130,7 +129,7 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Of asyncio.Protocol."""
         self._heard = self._loop.time()
-        self._pinged = None
+        self._pinged = False
         if not self._response.done():
             self._handshake_bytes += len(data)
             if self._handshake_bytes > _HANDSHAKE_LIMIT:
@@ -146,13 +145,11 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Of asyncio.Protocol."""
-        self._transport = None
         if self._lost is None:
             self._protocol.receive_eof()
             self._process()
-            self._lose(self._why_lost(str(exc) if exc is not None else "connection broke"))
-        if not self._ended.done():
-            self._ended.set_result(None)
+            self._lose(self._why_lost(str(exc)))
+        self._ended.set_result(None)
 
     def pause_writing(self) -> None:
         """Of asyncio.Protocol."""
@@ -165,11 +162,10 @@ class Wire(asyncio.Protocol):
     def _process(self) -> None:
         self._flush()
         for event in self._protocol.events_received():
-            if isinstance(event, Response):
-                if not self._response.done():
-                    self._response.set_result(event)
-            elif isinstance(event, Frame):
+            if isinstance(event, Frame):
                 self._take(event)
+            elif isinstance(event, Response) and not self._response.done():
+                self._response.set_result(event)
         error = self._protocol.handshake_exc
         if error is not None and not self._response.done():
             self._lose(ConnectionLost(_ABNORMAL, f"no answer to the handshake: {error}", url=self._url))
@@ -188,32 +184,26 @@ class Wire(asyncio.Protocol):
         self._waiting_bytes += len(message)
         if self._reading and (self._waiting_bytes > _MOST_BYTES or len(self._messages) >= _MOST_MESSAGES):
             self._reading = False
-            if self._transport is not None:
-                self._transport.pause_reading()
+            self._transport.pause_reading()
         self._wake()
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
-            if self._transport is None or self._transport.is_closing():
-                continue
-            if data:
+            # no data stands for the end of our side, which `_lose` makes
+            if data and not self._transport.is_closing():
                 self._transport.write(data)
-            elif self._transport.can_write_eof():
-                self._transport.write_eof()
 
     def _check_alive(self) -> None:
         now = self._loop.time()
         quiet = now - self._heard
         if not self._reading or quiet < self._ping_interval:
             wait = self._ping_interval - (quiet if self._reading else 0)
-        elif self._pinged is None:
+        elif not self._pinged:
             if self._protocol.state.name == "OPEN":
                 self._protocol.send_ping(b"alive?")
                 self._flush()
-            self._pinged = now
+            self._pinged = True
             wait = self._ping_timeout
-        elif now - self._pinged < self._ping_timeout:
-            wait = self._pinged + self._ping_timeout - now
         else:
             self._lose(ConnectionLost(_ABNORMAL, f"no sign of life for {quiet:.0f} s", url=self._url))
             return
@@ -235,12 +225,11 @@ class Wire(asyncio.Protocol):
             self._lost = error
         if self._timer is not None:
             self._timer.cancel()
-        if self._transport is not None:
-            # what is still to be written, a close frame, goes out first unless nobody takes it
-            if error.code == _ABNORMAL:
-                self._transport.abort()
-            else:
-                self._transport.close()
+        # What is still to be written, a close frame, goes out first, unless nobody takes it.
+        if error.code == _ABNORMAL:
+            self._transport.abort()
+        else:
+            self._transport.close()
         if not self._response.done():
             self._response.set_exception(self._lost)
             self._response.exception()  # seen: there may be nobody who waits for it any more

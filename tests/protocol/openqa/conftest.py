@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import Busy, ServerFailed, Unreachable
 from pseudoworker.openqa.retry import Policy, Retry
+from pseudoworker.openqa.websocket import Connection, connect
 
 ONCE = Policy("once", (), limit=5, first=0, longest=0, timeout=5)
 """No repetition."""
@@ -108,3 +110,13 @@ def http_date(seconds: float) -> str:
     """An HTTP date."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+
+@asynccontextmanager
+async def connected(url: str, **options: Any) -> AsyncIterator[Connection]:
+    """A websocket of worker 7 that is closed after use."""
+    connection = await connect(url, 7, "KEY", "SECRET", **options)
+    try:
+        yield connection
+    finally:
+        await connection.close()

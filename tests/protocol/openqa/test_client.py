@@ -363,7 +363,11 @@ def test_a_missing_authority_is_an_error_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("url", "text"),
-    [("http://127.0.0.1:9", "connection refused"), ("http://no-such-host.invalid", "cannot be resolved")],
+    [
+        ("http://127.0.0.1:9", "connection refused"),
+        ("http://no-such-host.invalid", "cannot be resolved"),
+        ("http://" + "x" * 64 + ".invalid", "cannot be resolved"),
+    ],
 )
 async def test_nobody_there(make_client: ClientMaker, url: str, text: str) -> None:
     with pytest.raises(Unreachable, match=text):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pseudoworker.openqa.chunks import pack, unpadded
 from tests.fakes.storable import thaw
 
 
+@example(content=b"x" * 128, name="n" * 256, start=0)
 @given(st.binary(max_size=600), st.text(max_size=300), st.integers(min_value=0, max_value=2**40))
 def test_an_image_holds_what_was_packed(content: bytes, name: str, start: int) -> None:
     chunk = thaw(pack(content, name=name, index=3, total=9, start=start, total_cksum="sum"))
