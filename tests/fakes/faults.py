@@ -23,6 +23,10 @@ DEEP: Final = b"[" * 100_000
 """Nesting that no parser likes."""
 
 
+class Dropped(Exception):
+    """Raised by a hook: the connection breaks here."""
+
+
 @dataclass
 class Fault:
     """One thing that goes wrong, for certain requests.

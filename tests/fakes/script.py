@@ -133,21 +133,21 @@ def picture(seed: str, size: int) -> Picture:
 
 
 def _png(seed: str, size: int) -> bytes:
-    """Noise of one row of pixels, and a text chunk that names the seed."""
+    """One row of noise, the same in all pictures of a size, and a text chunk that names the seed."""
+    head, tail = _frame(size)
+    return head + _chunk(b"tEXt", b"seed\0" + seed.encode("latin-1", "replace")) + tail
+
+
+@lru_cache(maxsize=64)
+def _frame(size: int) -> tuple[bytes, bytes]:
     width = max(1, size - 100)
-    row = b"\0" + random.Random(seed).randbytes(width)
     header = struct.pack(">IIBBBBB", width, 1, 8, 0, 0, 0, 0)
-    chunks = (
-        (b"IHDR", header),
-        (b"tEXt", b"seed\0" + seed.encode("latin-1", "replace")),
-        (b"IDAT", zlib.compress(row, 1)),
-        (b"IEND", b""),
-    )
-    body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
+    pixels = zlib.compress(b"\0" + random.Random(size).randbytes(width), 1)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header), _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def details(

@@ -15,7 +15,7 @@ from tests.fakes.control import Control
 from tests.fakes.creating import Creating
 from tests.fakes.database import Database, finalize
 from tests.fakes.exchange import Exchange, Route, error, negotiated, page_not_found, read
-from tests.fakes.faults import Traffic, afterwards, instead
+from tests.fakes.faults import Dropped, Traffic, afterwards, cut, instead
 from tests.fakes.flavour import BW, Flavour
 from tests.fakes.live import LiveView
 from tests.fakes.model import Asset, Job
@@ -26,7 +26,8 @@ from tests.fakes.scheduler import Scheduler
 from tests.fakes.websocket import Workers
 
 Hook = Callable[[str, Exchange], Awaitable[None]]
-"""Called with `before` or `after` (the work is done, the answer not yet sent) and the request."""
+"""Called with `before` or `after` (the work is done, the answer not yet sent) and the request; may raise
+`Dropped`, then the connection breaks there."""
 _LARGEST_BODY: Final = 1 << 30
 _STREAMS: Final = frozenset({"ws", "streaming", "livelog", "liveterminal"})
 
@@ -193,8 +194,11 @@ class FakeOpenQA:
             self.traffic.received[kind] += len(exchange.body)
             if kind == "control":
                 return await route.handler(exchange)
-            for hook in self.hooks:
-                await hook("before", exchange)
+            try:
+                for hook in self.hooks:
+                    await hook("before", exchange)
+            except Dropped:
+                return cut(request)
             fault = self.traffic.take(kind) if self.traffic.faults else None
             if fault is not None and (response := await instead(request, fault)) is not None:
                 return response
@@ -203,8 +207,11 @@ class FakeOpenQA:
             response = negotiated(request, await route.handler(exchange))
             if isinstance(response, web.Response) and response.body is not None:
                 self.traffic.sent[kind] += response.content_length or 0
-            for hook in self.hooks:
-                await hook("after", exchange)
+            try:
+                for hook in self.hooks:
+                    await hook("after", exchange)
+            except Dropped:
+                return cut(request)
             return response if fault is None else await afterwards(request, fault, response)
 
         return handle

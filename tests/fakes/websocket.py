@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import WSMsgType, web
 
 from tests.fakes.exchange import Exchange, Route, answer, error, page_not_found, text, validation_error
+from tests.fakes.faults import Dropped
 from tests.fakes.model import EXECUTION, Channel, Document, Job, Worker
 from tests.fakes.views import worker_view
 
@@ -24,6 +26,10 @@ _CAPABILITIES: Final = (
 )  # fmt: skip
 _ONE_ONLY: Final = b"only one connection per worker allowed, finishing old one in favor of new one"
 _LARGEST_MESSAGE: Final = 10_485_760
+
+
+MessageHook = Callable[[str, Worker, Document], Awaitable[None]]
+"""Called with `before` or `after` for each message of a worker; may raise `Dropped`."""
 
 
 class Connection(Channel):
@@ -75,6 +81,7 @@ class Workers:
         self.limit: int | None = None
         """At most so many workers may be connected; the next gets 429 with `Retry-After` (newer releases)."""
         self.retry_after = "900"
+        self.hooks: list[MessageHook] = []
         self.silent = False
         """While true, `worker_status` is not answered with `info`."""
         self._next_worker = 1
@@ -243,7 +250,15 @@ class Workers:
                 connection.send({"type": "incompatible"})
                 await connection.close(1008, b"incompatible communication protocol version")
                 return
-            self.heard(worker, message, connection)
+            try:
+                for hook in self.hooks:
+                    await hook("before", worker, message)
+                self.heard(worker, message, connection)
+                for hook in self.hooks:
+                    await hook("after", worker, message)
+            except Dropped:
+                await connection.close(1006)
+                return
 
     def send_raw(self, worker: Worker, content: bytes) -> None:
         """Send any text to a worker; raises `LookupError` when it has no websocket."""
