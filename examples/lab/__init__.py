@@ -11,6 +11,7 @@ Only the standard library is used, so that the lab runs before the project's own
 """
 
 from examples.lab.api import ApiError, OpenqaApi
+from examples.lab.assets import add_asset, remove_asset
 from examples.lab.errors import LabError
 from examples.lab.jobs import post, wait_until_done
 from examples.lab.layout import Instance, Key, Lab, current_lab
@@ -25,7 +26,9 @@ __all__ = [
     "LabError",
     "OpenqaApi",
     "Variant",
+    "add_asset",
     "current_lab",
     "post",
+    "remove_asset",
     "wait_until_done",
 ]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.lab import packages
+from examples.lab import packages, releases
 from examples.lab.api import ApiError
 from examples.lab.control import Control
 from examples.lab.errors import LabError
@@ -52,6 +52,10 @@ def _up(options: argparse.Namespace) -> int:
         lab = lab.changed("master", workers=options.native)
     if options.workers is not None:
         lab = lab.changed("slave", workers=options.workers)
+    if options.master_release:
+        lab = lab.changed("master", root=releases.release_root(options.master_release))
+    if options.slave_release:
+        lab = lab.changed("slave", root=releases.release_root(options.slave_release))
     begin = time.monotonic()
     started = Control(lab).up()
     took = time.monotonic() - begin
@@ -155,6 +159,13 @@ def _measure(options: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
+def _root(options: argparse.Namespace) -> int:
+    begin = time.monotonic()
+    root = releases.build_root(options.release)
+    print(f"{root} is ready after {time.monotonic() - begin:.0f} s")
+    return 0
+
+
 def _variants(_options: argparse.Namespace) -> int:
     for variant in VARIANTS.values():
         print(f"{variant.name:18} {variant.about}")
@@ -172,6 +183,12 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start whatever does not run")
     up.add_argument("--native", type=int, metavar="N", help="stock workers of the master (4)")
     up.add_argument("--workers", type=int, metavar="N", help="stock workers of the slave (4)")
+    for name in ("master", "slave"):
+        up.add_argument(
+            f"--{name}-release",
+            choices=sorted(releases.RELEASES),
+            help=f"run the {name} from `lab root`'s openQA, in a LAB_DIR of its own",
+        )
     up.set_defaults(run=_up)
 
     commands.add_parser("down", help="stop everything").set_defaults(run=_down)
@@ -214,6 +231,10 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("variant", nargs="*", help="none: all")
     measure.add_argument("--limit", type=float, default=900.0, help="seconds to wait for each (900)")
     measure.set_defaults(run=_measure)
+
+    root = commands.add_parser("root", help="build the root directory of another release of openQA")
+    root.add_argument("release", choices=sorted(releases.RELEASES))
+    root.set_defaults(run=_root)
 
     commands.add_parser("variants", help="list the variants").set_defaults(run=_variants)
     return parser

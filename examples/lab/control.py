@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from examples.lab import openqa, postgres
+from examples.lab import openqa, postgres, releases
 from examples.lab.errors import LabError
 from examples.lab.guest import build_guest
 from examples.lab.layout import Instance, Lab
@@ -51,6 +51,8 @@ class Control:
             build_guest(lab.guest_directory)
             self._stop_surplus()
             for instance in lab:
+                if instance.root:
+                    releases.mount(instance.root, lab.directory)
                 openqa.prepare(lab, instance, self._owner)
                 postgres.create_cluster(instance, self._owner)
             started = self._start([postgres.daemon(instance) for instance in lab])
@@ -64,7 +66,11 @@ class Control:
     def down(self) -> list[str]:
         """Stops everything that was started; returns the daemons stopped."""
         with self._locked():
-            return self._stop(self._processes.names())
+            stopped = self._stop(self._processes.names())
+            for instance in self._lab:
+                if instance.root:
+                    releases.leave(instance.root, self._lab.directory)
+            return stopped
 
     def start(self, names: Sequence[str]) -> list[str]:
         """Starts the named daemons unless they run, and waits until they are ready."""
@@ -138,11 +144,11 @@ class Control:
         started = []
         for daemon in daemons:
             running = self._processes.running(daemon.name)
-            if running and running.fingerprint == daemon.fingerprint():
-                continue
-            self._processes.stop(daemon.name, daemon.stop_signal)
-            waiting.append((daemon, self._processes.start(daemon)))
-            started.append(daemon.name)
+            if running is None or running.fingerprint != daemon.fingerprint():
+                self._processes.stop(daemon.name, daemon.stop_signal)
+                running = self._processes.start(daemon)
+                started.append(daemon.name)
+            waiting.append((daemon, running))
         for daemon, running in waiting:
             self._wait_until_ready(daemon, running)
         return started
@@ -151,11 +157,11 @@ class Control:
         end = time.monotonic() + daemon.ready_limit
         while not daemon.ready(running):
             if not self._processes.running(daemon.name):
-                raise LabError(f"{daemon.name} has died, see {running.log}:\n{_tail(running)}")
+                raise LabError(f"{daemon.name} has died, see {running.log}:\n{running.log_end()}")
             if time.monotonic() > end:
                 raise LabError(
                     f"{daemon.name} is not ready after {daemon.ready_limit:.0f} s, see {running.log}:\n"
-                    f"{_tail(running)}"
+                    f"{running.log_end()}"
                 )
             time.sleep(0.2)
 
@@ -199,7 +205,3 @@ class Control:
         with (directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _tail(running: Running) -> str:
-    return "\n".join(running.log_since_start().splitlines()[-15:])

@@ -259,8 +259,8 @@ def current_lab(environment: Mapping[str, str] = os.environ) -> Lab:
     Raises LabError if one of them, or the file, is no good.
     """
     directory = Path(environment.get("LAB_DIR", DEFAULT_DIRECTORY))
-    if not directory.is_absolute() or len(str(directory)) > 60:
-        raise LabError(f"LAB_DIR={directory}: an absolute path of at most 60 characters is needed")
+    if not directory.is_absolute() or len(str(directory)) > 80:
+        raise LabError(f"LAB_DIR={directory}: an absolute path of at most 80 characters is needed")
     known = _known_choice(directory / "lab.json")
 
     def number(variable: str, instance: str, field: str, default: int) -> int:

@@ -7,17 +7,19 @@ same path.
 
 from __future__ import annotations
 
+import filecmp
 import http.client
 import os
-import shutil
 from pathlib import Path
 
 from examples.lab import postgres
 from examples.lab.api import ApiError, OpenqaApi
+from examples.lab.assets import add_asset
 from examples.lab.errors import LabError
 from examples.lab.layout import DATABASE_USER, Instance, Lab, write_if_changed
 from examples.lab.owner import Owner
 from examples.lab.processes import Daemon, Running
+from examples.lab.releases import root_environment
 
 SCRIPTS = Path("/usr/share/openqa/script")
 DISTRIBUTION = Path(__file__).with_name("distri")
@@ -69,24 +71,15 @@ def prepare(lab: Lab, instance: Instance, owner: Owner) -> None:
     instance.ensure_keys()
     _write_configuration(instance, owner)
     _copy_tree(DISTRIBUTION, instance.tests_directory / DISTRI, owner)
-    provide_asset(lab.iso, instance, "iso", owner)
+    _provide_asset(lab.iso, instance, "iso")
     for name in ("lab-vmlinuz", "lab-initrd.gz"):
-        provide_asset(lab.guest_directory / name, instance, "other", owner)
+        _provide_asset(lab.guest_directory / name, instance, "other")
 
 
-def provide_asset(source: Path, instance: Instance, kind: str, owner: Owner) -> None:
-    """Puts a file into an instance's factory directory unless the same one is there."""
+def _provide_asset(source: Path, instance: Instance, kind: str) -> None:
     target = instance.factory_directory / kind / source.name
-    if target.exists() and (target.stat().st_size, int(target.stat().st_mtime)) == (
-        source.stat().st_size,
-        int(source.stat().st_mtime),
-    ):
-        return
-    temporary = target.with_name(f".{target.name}.new")
-    shutil.copy2(source, temporary)
-    temporary.chmod(0o644)
-    os.chown(temporary, *owner.pair)
-    temporary.replace(target)
+    if not (target.exists() and filecmp.cmp(source, target, shallow=False)):
+        add_asset(instance, kind, source.name, source)
 
 
 def initialize_database(instance: Instance, owner: Owner) -> None:
@@ -95,7 +88,12 @@ def initialize_database(instance: Instance, owner: Owner) -> None:
     marker = instance.directory / "schema"
     # initdb takes seconds, so it runs only when the database is new or the scripts are others than last time
     wanted = f"{instance.root} {(_in_root(instance, SCRIPTS) / 'initdb').stat().st_mtime}\n"
-    if created or not marker.exists() or marker.read_text() != wanted:
+    known = marker.read_text() if marker.exists() and not created else ""
+    if known and known.split()[0] != str(instance.root):
+        raise LabError(
+            f"the database of {instance.name} belongs to another release of openQA: choose another LAB_DIR"
+        )
+    if known != wanted:
         # exit status 4: it was there and is up to date
         script = [str(SCRIPTS / "initdb"), "--init_database"]
         owner.run(script, environment(instance), instance.root, accepted=(0, 4))
@@ -105,6 +103,7 @@ def initialize_database(instance: Instance, owner: Owner) -> None:
 
 def environment(instance: Instance) -> dict[str, str]:
     """The environment of every daemon and worker of an instance."""
+    release = root_environment(instance.root) if instance.root else {}
     return {
         "OPENQA_BASEDIR": str(instance.directory),
         "OPENQA_CONFIG": str(instance.config_directory),
@@ -113,6 +112,7 @@ def environment(instance: Instance) -> dict[str, str]:
         "HOME": str(instance.temporary_directory),
         "LANG": "C.UTF-8",
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        **release,
     }
 
 
@@ -138,6 +138,10 @@ def workers(instance: Instance) -> list[Daemon]:
 
 def _service(instance: Instance, name: str, command: list[str], delta: int | None) -> Daemon:
     daemon_environment = {**environment(instance), "OPENQA_BASE_PORT": str(instance.base_port)}
+    if instance.root and delta is not None:
+        # scripts of sid's packages pass a port where the library of sid's packages wants a name
+        port = instance.base_port + delta
+        daemon_environment["MOJO_LISTEN"] = f"http://127.0.0.1:{port},http://[::1]:{port}"
 
     def ready(running: Running) -> bool:
         if delta is not None:
@@ -161,7 +165,7 @@ def _service(instance: Instance, name: str, command: list[str], delta: int | Non
 
 def _worker(instance: Instance, number: int) -> Daemon:
     def registered(running: Running) -> bool:
-        if _WORKER_READY not in running.log_since_start():
+        if _WORKER_READY not in running.log_beginning():
             return False
         return worker_status(instance).get(number) not in (None, "dead")
 

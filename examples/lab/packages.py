@@ -33,10 +33,10 @@ PACKAGES = (
 )
 BROWSER_PACKAGES = ("chromium",)
 
-_POLICY = Path("/usr/sbin/policy-rc.d")
-_KEPT_POLICY = Path("/usr/sbin/policy-rc.d.before-openqa-lab")
-_OUR_POLICY = "#!/bin/sh\n# openQA lab: nothing is started while it installs\nexit 101\n"
-_STATUS = Path("/var/lib/dpkg/status")
+POLICY = Path("/usr/sbin/policy-rc.d")
+KEPT_POLICY = Path("/usr/sbin/policy-rc.d.before-openqa-lab")
+OUR_POLICY = "#!/bin/sh\n# openQA lab: nothing is started while it installs\nexit 101\n"
+STATUS = Path("/var/lib/dpkg/status")
 # Seconds to wait for another package manager to finish; long, since it may be installing openQA itself.
 _LOCK_LIMIT = 1200
 
@@ -67,7 +67,7 @@ def missing_packages(packages: Sequence[str]) -> list[str]:
     """Those of the packages that dpkg does not call installed."""
     installed = set()
     name = ""
-    for line in _STATUS.read_text(errors="replace").splitlines():
+    for line in STATUS.read_text(errors="replace").splitlines():
         if line.startswith("Package: "):
             name = line.removeprefix("Package: ")
         elif line == "Status: install ok installed":
@@ -97,21 +97,21 @@ def apt(*arguments: str, directory: Path | None = None) -> str:
 @contextmanager
 def nothing_starts() -> Iterator[None]:
     """As long as it lasts, no package may start a service (invoke-rc.d asks policy-rc.d)."""
-    if _KEPT_POLICY.exists():
-        _KEPT_POLICY.replace(_POLICY)  # an installation was interrupted
-    elif _POLICY.exists() and _POLICY.read_text(errors="replace") == _OUR_POLICY:
-        _POLICY.unlink()
-    if _POLICY.exists():
-        _POLICY.rename(_KEPT_POLICY)
+    if KEPT_POLICY.exists():
+        KEPT_POLICY.replace(POLICY)  # an installation was interrupted
+    elif POLICY.exists() and POLICY.read_text(errors="replace") == OUR_POLICY:
+        POLICY.unlink()
+    if POLICY.exists():
+        POLICY.rename(KEPT_POLICY)
     try:
-        _POLICY.write_text(_OUR_POLICY)
-        _POLICY.chmod(0o755)
+        POLICY.write_text(OUR_POLICY)
+        POLICY.chmod(0o755)
         yield
     finally:
-        if _KEPT_POLICY.exists():
-            _KEPT_POLICY.replace(_POLICY)
+        if KEPT_POLICY.exists():
+            KEPT_POLICY.replace(POLICY)
         else:
-            _POLICY.unlink(missing_ok=True)
+            POLICY.unlink(missing_ok=True)
 
 
 def _known_to_apt(packages: Sequence[str]) -> bool:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from examples.lab.owner import Owner
 
 MARKER = "OPENQA_LAB_DAEMON"
 STOP_LIMIT = 30.0
+_LOG_PART = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,20 @@ class Running:
     log: Path
     log_start: int
 
-    def log_since_start(self) -> str:
-        """What the daemon has written since it was started."""
+    def log_beginning(self) -> str:
+        """The first 256 KB that the daemon has written since it was started."""
+        return self._read(0)
+
+    def log_end(self, lines: int = 15) -> str:
+        """The last lines that the daemon has written since it was started."""
+        size = self.log.stat().st_size - self.log_start if self.log.exists() else 0
+        return "\n".join(self._read(max(0, size - _LOG_PART)).splitlines()[-lines:])
+
+    def _read(self, offset: int) -> str:
         try:
             with self.log.open("rb") as file:
-                file.seek(self.log_start)
-                return file.read().decode(errors="replace")
+                file.seek(self.log_start + offset)
+                return file.read(_LOG_PART).decode(errors="replace")
         except FileNotFoundError:
             return ""
 
@@ -96,16 +104,20 @@ class Processes:
         daemon.log.parent.mkdir(parents=True, exist_ok=True)
         with daemon.log.open("ab") as log:
             log_start = log.tell()
-            process = subprocess.Popen(
-                self._owner.command(daemon.command, daemon.root),
-                env={**daemon.environment, MARKER: self._prefix + daemon.name},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+            command = self._owner.command(daemon.command, daemon.root)
+            # a session of its own, so that nothing of ours, such as control-C, reaches it
+            pid = os.posix_spawn(
+                command[0],
+                command,
+                {**daemon.environment, MARKER: self._prefix + daemon.name},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
+                    (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+                ],
+                setsid=True,
             )
-        running = Running(process.pid, daemon.fingerprint(), daemon.log, log_start)
+        running = Running(pid, daemon.fingerprint(), daemon.log, log_start)
         record = {
             "pid": running.pid,
             "fingerprint": running.fingerprint,
@@ -154,14 +166,25 @@ class Processes:
 
     def _is_ours(self, pid: int, name: str) -> bool:
         wanted = f"{MARKER}={self._prefix}{name}".encode()
-        try:
-            # A zombie has no environment any more, so it does not count.
-            return wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            return False
+        return wanted in _environment(pid).split(b"\0")
 
     def _file(self, name: str) -> Path:
         return self._run_directory / f"{name}.json"
+
+
+def _environment(pid: int) -> bytes:
+    # While a process replaces itself by another program its environment reads as empty for a moment. That of
+    # zombies and of the kernel's own threads always does, but neither has a program.
+    end = time.monotonic() + 1.0
+    try:
+        while not (found := Path(f"/proc/{pid}/environ").read_bytes()):
+            os.readlink(f"/proc/{pid}/exe")
+            if time.monotonic() > end:
+                break
+            time.sleep(0.001)
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return b""
+    return found
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -90,7 +90,7 @@ _ALL = (
     _single("softfailed", "a recorded soft failure and a needle that is a workaround", "softfailed"),
     _single("failed", "a module dies, the next ones run from the last snapshot", "failed"),
     _single("fatal", "a fatal module dies, the next ones do not run", "failed"),
-    _single("unloadable", "main.pm dies while it is loaded", "incomplete", r"^tests died: unable to load main\.pm"),
+    _single("unloadable", "main.pm dies while it is loaded", "incomplete", r"^tests died: unable to load"),
     _single("crash", "the virtual machine is killed", "incomplete", r"^(backend )?died: "),
     _single("long", "ten minutes (DURATION seconds) of lines, screens and modules", "passed"),
     _single(
