@@ -20,9 +20,11 @@ from pseudoworker.bridge.services import Services
 from pseudoworker.config.model import Configuration
 from pseudoworker.errors import PseudoworkerError
 from pseudoworker.observe.control import serve_control, socket_path
+from pseudoworker.observe.folding import ranges
 from pseudoworker.observe.logs import banner, set_up_logging
 from pseudoworker.observe.notify import Notifier, Watchdog
 from pseudoworker.observe.page import serve_status
+from pseudoworker.observe.secrets import Secrets
 from pseudoworker.observe.snapshot import ProcessSnapshot
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,12 @@ BEAT_MARGIN = 60.0
 def run(configuration: Configuration) -> int:
     """Be the worker until stopped; returns the exit status. Raises PseudoworkerError when it can not
     start."""
-    folding = set_up_logging(configuration.worker.log_level, verbose=configuration.verbose)
+    sites = (configuration.master, configuration.slave)
+    folding = set_up_logging(
+        configuration.worker.log_level,
+        verbose=configuration.verbose,
+        secrets=Secrets(site.credentials.secret for site in sites if site.credentials),
+    )
     try:
         return asyncio.run(Daemon(configuration).main())
     finally:
@@ -184,7 +191,7 @@ class Daemon:
         classes = sorted({name for slot in configuration.slots for name in slot.worker_class})
         return banner(
             __version__,
-            ",".join(map(str, self._instances)),
+            ranges(set(self._instances)),
             configuration.files,
             configuration.host,
             classes,
