@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from pseudoworker.bridge.live_streams import ScreenStream, Source, Stream, TextStream, keep_open
 from pseudoworker.bridge.watched import WatchedJobs
@@ -139,22 +138,31 @@ class LiveRelay:
         self._tasks = []
 
     async def _relay(self, field: str, stream: Stream, slave_job: int) -> None:
-        async def read(opened: Callable[[], None]) -> None:
-            def now_open() -> None:
-                self._has_worker = True
-                opened()
+        had_worker = False
 
-            await stream.read(self._source, slave_job, now_open)
+        async def read() -> None:
+            nonlocal had_worker
+            had_worker = self._has_worker
+            await stream.read(self._source, slave_job, self._answered)
 
-        await keep_open(read, failed=partial(self._is_missing, field), sleep=self._sleep)
+        def failed(error: OpenQAError, failures: int) -> bool:
+            return self._is_missing(field, error, failures, had_worker)
 
-    def _is_missing(self, field: str, error: OpenQAError, failures: int) -> bool:
-        """Whether the slave does not have this stream at all; says so once."""
+        await keep_open(read, failed=failed, sleep=self._sleep)
+
+    def _answered(self) -> None:
+        self._has_worker = True
+
+    def _is_missing(self, field: str, error: OpenQAError, failures: int, had_worker: bool) -> bool:
+        """Whether the slave does not have this stream at all; says so once.
+
+        `had_worker`: the slave had shown before the attempt that the job has a worker.
+        """
         self._log.debug("Live stream for %s ended: %s", field, error)
-        if isinstance(error, NotFound) and not self._has_worker:
+        if isinstance(error, NotFound) and not had_worker:
             return False  # the job has no worker yet, or no more
         refused = isinstance(error, Refused)
-        if field == "screen" and (refused or (failures >= PATIENCE and self._has_worker)):
+        if field == "screen" and (refused or (failures >= PATIENCE and had_worker)):
             self._tell(
                 field,
                 f"The slave's live screen is not available ({error}). Results go on. The live log grows only "

@@ -21,8 +21,9 @@ FIRST_PAUSE = 1.0
 
 LONGEST_PAUSE = 15.0
 
-LASTING = 5.0
-"""Seconds that a stream must have been open to be opened again after the first pause."""
+LASTING = 12.0
+"""Seconds that an attempt must have lasted to count as one that worked: longer than a connection may take to
+fail."""
 
 REFUSED_PAUSE = 60.0
 """Seconds before a stream that the slave refuses is tried again."""
@@ -151,7 +152,7 @@ class ScreenStream:
 
 
 async def keep_open(
-    read: Callable[[Callable[[], None]], Awaitable[None]],
+    read: Callable[[], Awaitable[None]],
     *,
     failed: Callable[[OpenQAError, int], bool],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -159,23 +160,22 @@ async def keep_open(
     """Read a stream for ever: open it again whenever it ends, after a pause that grows while it does not
     last.
 
-    `read` gets a function to call once the stream is open. `failed` is told each error and how many there
-    were in succession, and answers whether the slave has no such stream: it is then tried again only every
-    `REFUSED_PAUSE`.
+    `failed` is told each error and how many there were in succession, and answers whether the slave has no
+    such stream: it is then tried again only every `REFUSED_PAUSE`.
     """
     pause, failures = FIRST_PAUSE, 0
     clock = asyncio.get_running_loop().time
-    opened_at: list[float] = []
     while True:
-        opened_at.clear()
+        began = clock()
         refused = False
         try:
-            await read(lambda: opened_at.append(clock()))
+            await read()
             failures = 0
         except OpenQAError as error:
-            failures = 1 if opened_at else failures + 1
+            lasted = clock() - began > LASTING
+            failures = 1 if lasted else failures + 1
             refused = failed(error, failures)
-        if opened_at and clock() - opened_at[0] > LASTING:
+        if clock() - began > LASTING:
             pause = FIRST_PAUSE
         await sleep(REFUSED_PAUSE if refused else pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -40,7 +40,7 @@ class LiveSource:
     connection. No credentials are sent: the routes are public.
     """
 
-    def __init__(self, url: str, *, tls: ssl.SSLContext, port_delta: int = 2, timeout: float = 15.0) -> None:
+    def __init__(self, url: str, *, tls: ssl.SSLContext, port_delta: int = 2, timeout: float = 10.0) -> None:
         self._url = url
         self._tls = tls
         self._timeout = timeout
@@ -50,7 +50,10 @@ class LiveSource:
     async def read_text(
         self, job_id: int, route: TextRoute, opened: Callable[[], None], text: Callable[[str], None]
     ) -> None:
-        """Call `opened` once the stream is open, then `text` with each piece: bytes, one character each."""
+        """Call `opened` once the slave answers, then `text` with each piece: bytes, one character each.
+
+        The slave answers when it has something to show: until then only a refusal can come.
+        """
         url = f"{self._url}/tests/{job_id}/{route}"
         async with open_stream(url, tls=self._tls, timeout=self._timeout) as stream:
             opened()
@@ -59,7 +62,7 @@ class LiveSource:
     async def read_screen(
         self, job_id: int, opened: Callable[[], None], screen: Callable[[str], None]
     ) -> None:
-        """Call `opened` once the stream is open, then `screen` with each picture: a PNG in base64.
+        """Call `opened` once the slave answers, then `screen` with each picture: a PNG in base64.
 
         When no place has a live screen, NotFound is raised if all said so, else the first other refusal.
         """

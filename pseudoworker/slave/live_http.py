@@ -7,6 +7,7 @@ it the moment that is cancelled, which the pooled connections of `requests` cann
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -32,9 +33,9 @@ async def open_stream(
 ) -> AsyncIterator[Stream]:
     """Ask for `url` without credentials and hold the answer open; leaving the context closes the connection.
 
-    `timeout` (seconds) holds until the answer's head is there, redirects included; the body may be silent for
-    any time. Redirects are followed while they lead to the same path elsewhere (http to https, another host
-    name); one to another page is a login.
+    `timeout` (seconds) holds for each connection to be made. The answer may take any time: openQA sends not
+    even its head before there is something to stream. Redirects are followed while they lead to the same path
+    elsewhere (http to https, another host name); one to another page is a login.
 
     Raises:
         Unreachable: no answer.
@@ -43,25 +44,17 @@ async def open_stream(
         Busy, ServerFailed, Refused: other statuses.
         Garbage: no HTTP, or an answer of another type than `accept`.
     """
-    limit = asyncio.timeout(timeout)
-    try:
-        async with limit:
-            for _ in range(REDIRECTS + 1):
-                async with _connection(url, tls) as (reader, writer):
-                    head = await _ask(reader, writer, url, accept)
-                    location = head.headers.get("Location")
-                    if 300 <= head.status < 400 and location:
-                        url = _redirected(url, location, head.status)
-                        continue
-                    _check(head, url, accept)
-                    limit.reschedule(None)
-                    yield Stream(url, reader, head.is_chunked)
-                    return
-            raise Garbage("redirected in circles", method="GET", url=url)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise Unreachable(f"no answer within {timeout:g} s", method="GET", url=url) from None
+    for _ in range(REDIRECTS + 1):
+        async with _connection(url, tls, timeout) as (reader, writer):
+            head = await _ask(reader, writer, url, accept)
+            location = head.headers.get("Location")
+            if 300 <= head.status < 400 and location:
+                url = _redirected(url, location, head.status)
+                continue
+            _check(head, url, accept)
+            yield Stream(url, reader, head.is_chunked)
+            return
+    raise Garbage("redirected in circles", method="GET", url=url)
 
 
 class Stream:
@@ -107,15 +100,22 @@ class _Head:
 
 @asynccontextmanager
 async def _connection(
-    url: str, tls: ssl.SSLContext
+    url: str, tls: ssl.SSLContext, timeout: float
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     parts = urlsplit(url)
     context = tls if parts.scheme == "https" else None
     port = parts.port or (443 if context else 80)
     try:
-        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context, limit=CHUNK)
+        async with asyncio.timeout(timeout):
+            opening = asyncio.open_connection(parts.hostname, port, ssl=context, limit=CHUNK)
+            reader, writer = await opening
+    except TimeoutError as error:
+        raise Unreachable(f"no connection within {timeout:g} s", method="GET", url=url) from error
     except OSError as error:
         raise no_answer(error, "GET", url) from error
+    # The other side may say nothing for a quarter of an hour: without this a lost peer would never be
+    # noticed.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     try:
         yield reader, writer
     finally:

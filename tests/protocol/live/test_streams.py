@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -132,11 +134,35 @@ async def test_an_answer_that_is_no_http_is_garbage(head: str) -> None:
             await read_log(live)
 
 
-async def test_a_server_that_never_answers_is_given_up() -> None:
-    async with live_server({LOG: Viewer.wait}) as live:
-        with pytest.raises(Unreachable, match=r"within 0\.2 s"):
-            await read_log(live, timeout=0.2)
-        await live.until(lambda: not live.open)
+async def test_a_slave_without_anything_to_show_is_waited_for() -> None:
+    """openQA sends not even the head of its answer before there is something to stream."""
+    say = asyncio.Event()
+
+    async def log(viewer: Viewer) -> None:
+        await say.wait()
+        await viewer.head()
+        await viewer.text("at last")
+
+    async with live_server({LOG: log}) as live:
+        reading = asyncio.create_task(read_log(live, timeout=0.2))
+        await live.until(lambda: live.open == [LOG])
+        await asyncio.wait([reading], timeout=0.5)
+        assert not reading.done()
+        say.set()
+        assert await reading == ["at last"]
+
+
+async def test_a_connection_that_does_not_come_about_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        address = server.getsockname()
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):  # fill the queue of a server that accepts nobody
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(address)
+            lost = LiveSource(f"http://127.0.0.1:{address[1]}", tls=tls_context(None), timeout=0.2)
+            with pytest.raises(Unreachable, match=r"no connection within 0\.2 s"):
+                await lost.read_text(7, "livelog", ignore, ignore)
 
 
 async def test_nobody_there() -> None:

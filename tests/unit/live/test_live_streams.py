@@ -107,11 +107,10 @@ async def pauses_of(reads: list[Exception | None], *, refused: bool = False) -> 
     pauses: list[float] = []
     failures: list[int] = []
 
-    async def read(opened: Callable[[], None]) -> None:
+    async def read() -> None:
         outcome = reads.pop(0)
         if outcome is not None:
             raise outcome
-        opened()
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
