@@ -99,6 +99,7 @@ class Daemon:
                 master_url=self._configuration.master.url,
                 slave_url=self._configuration.slave.url,
                 slots=crew.snapshots(),
+                totals=services.metrics.totals(),
             )
 
         async with contextlib.AsyncExitStack() as stack:

@@ -105,6 +105,19 @@ class Metrics:
         """Set the measured difference of the other side's clock."""
         self._skew.set(seconds, side)
 
+    def totals(self) -> dict[str, float]:
+        """Counts since the start for a ProcessSnapshot: jobs by result, bytes relayed, requests, retries."""
+        jobs = {f"jobs_{its.labels[0][1]}": its.value for its in self._jobs.samples()}
+        sums = {
+            name: sum(its.value for its in family.samples())
+            for name, family in (
+                ("bytes_relayed", self._relayed),
+                ("requests", self._requests),
+                ("retries", self._retries),
+            )
+        }
+        return jobs | sums
+
     def render_prometheus(self, snapshot: ProcessSnapshot | None = None) -> str:
         """Prometheus' text format; with a snapshot also what only that knows (slots by state, start time)."""
         self._take(snapshot)

@@ -73,6 +73,19 @@ def test_jobs_retries_relays_queue_and_skew_are_shown() -> None:
         assert f"\n{line}\n" in text
 
 
+def test_totals_are_counts_by_name() -> None:
+    metrics = Metrics()
+    metrics.job_ended("passed", 1)
+    metrics.job_ended("passed", 1)
+    metrics.job_ended("failed", 1)
+    metrics.relayed("image", 5)
+    metrics.relayed("asset", 7)
+    metrics.request("master", "status", 1, 1, 1, None)
+    assert metrics.totals() == {
+        "jobs_passed": 2, "jobs_failed": 1, "bytes_relayed": 12, "requests": 1, "retries": 0
+    }  # fmt: skip
+
+
 def test_the_age_of_the_heartbeat_is_that_of_the_slot_silent_longest() -> None:
     clock = _Clock()
     metrics = Metrics(clock)
