@@ -15,7 +15,7 @@ from pseudoworker.bridge.crew import Crew
 from pseudoworker.bridge.developer import DeveloperRelay
 from pseudoworker.bridge.journal import Journal
 from pseudoworker.bridge.reaper import Reaper
-from pseudoworker.bridge.services import MASTER_OUTAGE, Services
+from pseudoworker.bridge.services import SLAVE_OUTAGE, Services
 from pseudoworker.bridge.settings import UnmappedClass, slave_classes, worker_classes
 from pseudoworker.bridge.watched import WatchedJobs
 from pseudoworker.config.model import Configuration, Site
@@ -55,7 +55,7 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
         await journal.open()
         stack.push_async_callback(journal.close)
         slave_jobs = SlaveJobs(slave)
-        creation = Creation(slave_jobs, group=configuration.group, limit=MASTER_OUTAGE)
+        creation = Creation(slave_jobs, group=configuration.group, limit=SLAVE_OUTAGE)
         live_source = LiveSource(slave.url, tls=tls_context(configuration.slave.ca_file))
 
         async def master_view(job_id: int) -> JobView:

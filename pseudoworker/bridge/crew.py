@@ -180,6 +180,7 @@ class Crew:
             connect=connect_slot,
             pace=Pace(configuration.worker.status_min_interval, configuration.worker.status_max_interval),
             beat=lambda: services.metrics.beat(config.instance),
+            lost=lambda: services.metrics.forget_beat(config.instance),
             logger=slot_logger,
         )
         return slot

@@ -17,7 +17,7 @@ from pseudoworker.bridge.transfer import Transfer, Transfers
 from pseudoworker.master.job import MasterJob
 from pseudoworker.master.upload_progress import Progress, UploadProgress
 from pseudoworker.openqa import states
-from pseudoworker.openqa.errors import Busy, NotFound, OpenQAError, ServerFailed, Unreachable
+from pseudoworker.openqa.errors import NotFound, OpenQAError, Refused, Unauthorized
 from pseudoworker.openqa.views import JobView
 from pseudoworker.slave.files import ResultFile
 
@@ -62,7 +62,10 @@ class Relay:
         self._slave_tokens: set[str] = set()
         self._slave_id: int | None = None
         self._transfers = Transfers(
-            services.configuration.limits.transfers_per_job, gave_up=self._gave_up, failed=failed
+            services.configuration.limits.transfers_per_job,
+            gave_up=self._gave_up,
+            failed=failed,
+            patient=services.patience(logger).until_done,
         )
         self._modules = ModuleRelay(
             master=master,
@@ -126,6 +129,7 @@ class Relay:
         """The slave restarted its job: everything comes anew."""
         await self.follow(slave_id)
         self._slave_tokens.clear()
+        self._transfers.close()
         await self._modules.start_over()
 
     async def progress(self) -> None:
@@ -141,25 +145,25 @@ class Relay:
             elif self.view is view:
                 return
 
-    async def heartbeat(self, *, active: bool) -> None:
-        """Wait until a status is due, and post it if the job is `active` and nothing was posted meanwhile."""
+    async def heartbeat(self) -> None:
+        """Wait until a status is due, and post it."""
         pace = WATCHED_PACE if self.live.watched else PACE
-        due = max(self._posted + pace - time.monotonic(), 0.0) if active else pace
         try:
-            async with asyncio.timeout(due):
+            async with asyncio.timeout(max(self._posted + pace - time.monotonic(), 0.0)):
                 await self._wake.wait()
             await asyncio.sleep(max(self._posted + WATCHED_PACE - time.monotonic(), 0.0))
         except TimeoutError:
             pass
         self._wake.clear()
-        if not active or self.view is None:
-            return
         status = {**self.live.take(), "test_execution_paused": self._paused or 0}
         try:
             answer = await self._modules.post(self.view, status)
-        except (Unreachable, Busy, ServerFailed) as error:
+        except OpenQAError as error:
             self.live.put_back()
+            if isinstance(error, Refused) and not isinstance(error, Unauthorized):
+                raise
             self._logger.warning("The master did not take a status: %s", error)
+            self._posted = time.monotonic()
             return
         self._posted = time.monotonic()
         if not answer.accepted:
@@ -171,8 +175,10 @@ class Relay:
         assert slave_id is not None
         await self.live.close()
         view = (await self._services.slave_jobs.views([slave_id])).get(slave_id)
-        if view is None or view.assigned_worker_id is None or view.result == states.SKIPPED:
-            return  # deleted meanwhile, which the caller finds out, or never begun
+        if view is None or view.assigned_worker_id is None:
+            return  # deleted meanwhile, which the caller finds out, or never given to a worker
+        if view.result == states.SKIPPED and not view.modules:
+            return  # its worker was told not to begin
         self.view = view
         await self._master.announce_uploading()
         self._slave_tokens |= await self._services.slave_results.secrets(slave_id)
@@ -185,6 +191,8 @@ class Relay:
         for file in listed.files:
             if file.name not in sent and file.name != WORKER_LOG:
                 self._add(slave_id, file)
+        await self._transfers.finish()
+        self._modules.mend(slave_id, details)
         await self._transfers.finish()
         if view.result in _WITH_PRODUCTS:
             self._count(await self._services.assets.products.relay(view, self._master, self._story.tell))
@@ -260,9 +268,9 @@ class Relay:
         self.bytes_relayed += sent
         self._services.metrics.relayed("result", sent)
 
-    def _completed(self, module: str) -> None:
+    def _completed(self, module: str, digest: str) -> None:
         task = asyncio.ensure_future(
-            self._services.journal.acknowledge(self._master.job_id, COMPLETE, {module: ""})
+            self._services.journal.acknowledge(self._master.job_id, COMPLETE, {module: digest})
         )
         self._completions.add(task)
         task.add_done_callback(self._completions.discard)

@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
+from collections.abc import Callable, Coroutine
 
 from pseudoworker.bridge import lifecycle
 from pseudoworker.bridge.assets.errors import AssetFailure
-from pseudoworker.bridge.assets.names import Asset, promised_assets
-from pseudoworker.bridge.assets.provider import Held
-from pseudoworker.bridge.cluster import Cluster, ClusterFailed
-from pseudoworker.bridge.creation import CreateRefused
 from pseudoworker.bridge.endings import Ending
+from pseudoworker.bridge.farewell import Farewell
 from pseudoworker.bridge.journal import Pairing
 from pseudoworker.bridge.lifecycle import Phase, Stop
 from pseudoworker.bridge.patience import Patience
+from pseudoworker.bridge.preparation import NotRunnable, Preparation
 from pseudoworker.bridge.relay import Relay
-from pseudoworker.bridge.services import Services
-from pseudoworker.bridge.settings import UnmappedClass, for_slave
+from pseudoworker.bridge.services import SLAVE_OUTAGE, Services
+from pseudoworker.bridge.settings import run_time
 from pseudoworker.bridge.story import Story
 from pseudoworker.master.job import LeaseLost, MasterJob
 from pseudoworker.master.registration import Registration
@@ -44,11 +41,6 @@ LEASE_CHECK = 60.0
 SETTLE = 300.0
 """Seconds that the slave's worker has for its last words on a cancelled job, or the slave for an announced
 restart."""
-SLAVE_OUTAGE = 1800.0
-"""Seconds after which the jobs of a slave that can not be reached are given up: openQA's own patience with a
-worker."""
-VERDICT = 60.0
-"""Seconds to wait for the master's own verdict on a job whose relatives failed."""
 EARLY = frozenset({Phase.CLAIMED, Phase.PROVIDING, Phase.CREATING, Phase.QUEUED})
 
 
@@ -86,15 +78,22 @@ class JobRun:
             self._logger,
             job_token=self.job.settings.get("JOBTOKEN", ""),
             failed=self._broke,
-            cancelled=lambda: self.in_background(self.check_lease()),
+            cancelled=lambda: self.in_background(self._check_lease_soon()),
             progress_wanted=lambda: self._start_unless_running("progress", self._progress()),
         )
+        self._farewell = Farewell(master, self.relay, patience=self._patience(), logger=self._logger)
         self._events: asyncio.Queue[lifecycle.Event] = asyncio.Queue()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._numbered = 0
-        self._cluster: Cluster | None = None
-        self._settings: dict[str, str] | None = None
-        self._held = Held()
+        self._preparation = Preparation(
+            services,
+            self.job,
+            note=self.story.tell,
+            patience=services.patience(self._logger, SLAVE_OUTAGE),
+        )
+        self._started = asyncio.Event()
+        self._moved = asyncio.Event()
+        """Set at each step, for whoever waits for a phase."""
 
     # What the slot and the daemon call:
 
@@ -105,7 +104,7 @@ class JobRun:
             await self.relay.load()
             if self._resumed:
                 self.story.tell(f"resumed after a restart of pseudoworker, {self.state.phase}")
-                self.in_background(self.check_lease())
+                self.in_background(self._check_lease_soon())
                 for command in lifecycle.resume(self.state):
                     self._carry_out(command)
             else:
@@ -136,7 +135,14 @@ class JobRun:
 
     def reconnected(self) -> None:
         """The websocket was closed for a while: a stop command may have been lost."""
-        self.in_background(self.check_lease())
+        self.in_background(self._check_lease_soon())
+
+    def take_turn(self) -> None:
+        """The job is its slot's current one from now on: what it has to say is said."""
+        self.turn.set()
+        self._moved.set()
+        if self.state.phase is Phase.RUNNING:
+            self._start_unless_running("progress", self._progress())
 
     def in_background(self, work: Coroutine[None, None, None]) -> None:
         """Run this beside everything else, as long as the job lives."""
@@ -166,7 +172,7 @@ class JobRun:
             last_error=self.last_error or "",
         )
 
-    async def check_lease(self) -> None:
+    async def _check_lease(self) -> None:
         """Ask the master whether the job is still ours; a stop command may have been lost with a
         connection."""
         try:
@@ -196,6 +202,7 @@ class JobRun:
         for command in commands:
             self._carry_out(command)
         await self.story.save()
+        self._moved.set()
         self._changed()
 
     def _carry_out(self, command: lifecycle.Command) -> None:
@@ -207,6 +214,8 @@ class JobRun:
             case lifecycle.Create():
                 self._start("create", self._create())
             case lifecycle.Follow(slave_id, restarted):
+                for name in ("progress", "rest", "await"):
+                    self._cancel(name)
                 self._start("follow", self._follow(slave_id, restarted))
             case lifecycle.StopSlave(slave_id):
                 self._start("stop slave", self._stop_slave(slave_id))
@@ -228,73 +237,25 @@ class JobRun:
 
     async def _provide(self) -> None:
         try:
-            await self._prepare()
-        except ClusterFailed as failure:
+            related = await self._preparation.prepare()
+        except NotRunnable as failure:
             self._events.put_nowait(lifecycle.Failed(str(failure)))
-        except AssetFailure as failure:
-            self._events.put_nowait(lifecycle.Failed(f"asset failure: {failure}"))
-        except UnmappedClass as failure:
-            self._events.put_nowait(lifecycle.Failed(f"setup failure: {failure}"))
         else:
-            assert self._cluster is not None
-            self._events.put_nowait(lifecycle.Provided(related=len(self._cluster.members) > 1))
-
-    async def _prepare(self) -> None:
-        """Gather the cluster and bring the assets. Outages are waited out."""
-        services = self._services
-        settings = for_slave(
-            self.job.settings,
-            report_url=services.master_url(self.job.id),
-            to_slave=services.configuration.classes.to_slave,
-        )
-        patience = self._patience()
-        self._cluster = await patience.until_done(
-            lambda: services.clusters.gather(self.job.id, services.master_view)
-        )
-        related = len(self._cluster.members) > 1
-        coming = await self._coming(self._cluster, patience)
-        provided = await patience.until_done(
-            lambda: services.assets.provider.provide(self.job, self.story.tell, coming=coming, hold=related)
-        )
-        self._held = provided.held
-        self._settings = {**settings, **provided.settings}
-        await services.clusters.ready(self.job.id, self._cluster)
-
-    async def _coming(self, cluster: Cluster, patience: Patience) -> frozenset[Asset] | None:
-        """What the jobs that this one follows directly will publish on the slave; None when it follows
-        none."""
-        before = cluster.directly_before(self.job.id)
-        if not before:
-            return None
-        views = [await patience.until_done(partial(self._services.master_view, member)) for member in before]
-        return frozenset(asset for view in views for asset in promised_assets(view.settings))
+            self._events.put_nowait(lifecycle.Provided(related))
 
     async def _create(self) -> None:
-        services = self._services
         try:
-            if self._settings is None or self._cluster is None:
-                await self._prepare()
-            assert self._settings is not None
-            assert self._cluster is not None
-            if self._resumed:
-                services.creation.doubt(self.job.id)
-            slave_id = await services.clusters.create(self.job.id, self._cluster, self._settings)
-        except (ClusterFailed, CreateRefused) as failure:
+            slave_id = await self._preparation.create(doubtful=self._resumed)
+        except NotRunnable as failure:
             self._events.put_nowait(lifecycle.Failed(str(failure)))
-        except AssetFailure as failure:
-            self._events.put_nowait(lifecycle.Failed(f"asset failure: {failure}"))
-        except UnmappedClass as failure:
-            self._events.put_nowait(lifecycle.Failed(f"setup failure: {failure}"))
-        except OpenQAError as failure:
-            self._events.put_nowait(lifecycle.Failed(f"api failure: {failure}"))
         else:
-            self.story.tell(f"slave job created: {services.slave_url(slave_id)}")
+            self.story.tell(f"slave job created: {self._services.slave_url(slave_id)}")
             self._events.put_nowait(lifecycle.Created(slave_id))
-            await self._held.release()
 
     async def _follow(self, slave_id: int, restarted: bool) -> None:
         services = self._services
         self.running_since = None
+        self._started.clear()
         self._unwatch()
         if restarted:
             self.story.tell(f"restarted on the slave: {services.slave_url(slave_id)}")
@@ -349,40 +310,16 @@ class JobRun:
 
     async def _tell_end(self, ending: Ending) -> None:
         await self.turn.wait()
-        try:
-            if not (self._resumed and await self._told_before()):
-                await self._end(ending)
-        except LeaseLost as lost:
-            self._logger.warning("The master does not want the end any more: %s", lost)
-        self._events.put_nowait(lifecycle.EndTold())
-
-    async def _told_before(self) -> bool:
-        """Whether the process before this one told the end and died before it could write that down."""
-        view = await self._patience().until_done(self._master.view)
-        return view.state == states.DONE or view.assigned_worker_id not in (None, self._master.worker_id)
-
-    async def _end(self, ending: Ending) -> None:
-        if self.state.slave_id is None and (self.state.stop is None or self.state.stop.brings_results):
-            await self.relay.explain(ending.reason)
-        if ending.duplicate:
-            await self._master.duplicate()
-        if self.state.related and ending.result in states.ABORTED_RESULTS:
-            await self._verdict()
-        patience = self._patience()
-        result = await patience.until_done(
-            lambda: self._master.set_done(ending.result, ending.reason, newbuild=ending.newbuild)
+        state = self.state
+        result = await self._farewell.tell(
+            ending,
+            explain=state.slave_id is None and (state.stop is None or state.stop.brings_results),
+            related=state.related,
+            doubtful=self._resumed,
         )
-        result = result or ending.result
-        self._logger.info("Ended as %s%s", result, f" ({ending.reason})" if ending.reason else "")
-        self._services.metrics.job_ended(result, time.time() - self.claimed)
-
-    async def _verdict(self) -> None:
-        """Let the master end this job for the failure of its relative, as it does for local workers."""
-        deadline = time.monotonic() + VERDICT
-        while time.monotonic() < deadline:
-            if (await self._master.view()).result != states.NONE:
-                return
-            await asyncio.sleep(1)
+        if result is not None:
+            self._services.metrics.job_ended(result, time.time() - self.claimed)
+        self._events.put_nowait(lifecycle.EndTold())
 
     # What is watched:
 
@@ -397,6 +334,7 @@ class JobRun:
         self.relay.view = observation
         if observation.state in (states.RUNNING, states.UPLOADING) and self.running_since is None:
             self.running_since = time.monotonic()
+            self._started.set()
             self.story.tell(f"running on the slave, {time.time() - self.claimed:.0f} s after the claim")
         self._events.put_nowait(self._observed(observation))
 
@@ -413,13 +351,14 @@ class JobRun:
 
     async def _limits(self) -> None:
         """Stop a slave job that does not start, or does not end, in time."""
+        await self.turn.wait()
         limits = self._services.configuration.limits
-        began = time.monotonic()
-        while self.running_since is None:
-            if time.monotonic() - began > limits.queue_timeout:
-                self.stop(Stop.QUEUE_TIMEOUT)
-                return
-            await asyncio.sleep(min(LEASE_CHECK, limits.queue_timeout))
+        try:
+            async with asyncio.timeout(limits.queue_timeout):
+                await self._started.wait()
+        except TimeoutError:
+            self.stop(Stop.QUEUE_TIMEOUT)
+            return
         await asyncio.sleep(run_time(self.job.settings) + limits.run_margin)
         self.stop(Stop.RUN_TIMEOUT)
 
@@ -427,12 +366,24 @@ class JobRun:
         """Post a status regularly while the slave job runs; before that, make sure that the job is still
         ours."""
         while True:
-            if self.state.phase in EARLY:
-                await asyncio.sleep(LEASE_CHECK)
+            active = self.turn.is_set() and self.state.phase is Phase.RUNNING
+            if active:
+                await self.relay.heartbeat()
+                continue
+            self._moved.clear()
+            try:
+                async with asyncio.timeout(LEASE_CHECK):
+                    await self._moved.wait()
+            except TimeoutError:
                 if self.state.phase in EARLY:
-                    await self._patience().until_done(self.check_lease)
-            else:
-                await self.relay.heartbeat(active=self.turn.is_set() and self.state.phase is Phase.RUNNING)
+                    await self._check_lease_soon()
+
+    async def _check_lease_soon(self) -> None:
+        """Check the lease once the master can be asked."""
+        try:
+            await self._patience().until_done(self._check_lease)
+        except OpenQAError as error:
+            self._logger.warning("Whether the job is still ours can not be found out: %s", error)
 
     def outage(self, outage: Outage | None) -> None:
         """The slave does not answer, or answers again."""
@@ -493,19 +444,6 @@ class JobRun:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.relay.close()
-        await self._held.release()
+        await self._preparation.release()
         if self.state.phase is Phase.CLOSED:
             await self._services.clusters.leave(self.job.id)
-
-
-def run_time(settings: Mapping[str, str]) -> float:
-    """Seconds that a job may take by its own settings, set-up included (`OpenQA::Worker::Job`,
-    `_compute_timeouts`)."""
-
-    def number(key: str, default: float) -> float:
-        try:
-            return float(settings.get(key, default))
-        except ValueError:
-            return default
-
-    return number("MAX_SETUP_TIME", 3600.0) + number("MAX_JOB_TIME", 7200.0) * number("TIMEOUT_SCALE", 1.0)

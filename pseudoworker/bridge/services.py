@@ -33,6 +33,10 @@ MASTER_OUTAGE = 86_400.0
 """Seconds for which an outage of the master is waited out: when it is back, it says whether the job is still
 ours."""
 
+SLAVE_OUTAGE = 1800.0
+"""Seconds after which the jobs of a slave that can not be reached are given up: openQA's own patience with a
+worker."""
+
 Log = logging.LoggerAdapter[logging.Logger]
 
 

@@ -70,3 +70,16 @@ def worker_classes(settings: Mapping[str, str]) -> tuple[str, ...]:
 
 def _travels(key: str) -> bool:
     return not (key in _OF_THE_MASTER or key.startswith("_GROUP") or _ASSET_URL.match(key))
+
+
+def run_time(settings: Mapping[str, str]) -> float:
+    """Seconds that a job may take by its own settings, set-up included (`OpenQA::Worker::Job`,
+    `_compute_timeouts`)."""
+
+    def number(key: str, default: float) -> float:
+        try:
+            return float(settings.get(key, default))
+        except ValueError:
+            return default
+
+    return number("MAX_SETUP_TIME", 3600.0) + number("MAX_JOB_TIME", 7200.0) * number("TIMEOUT_SCALE", 1.0)

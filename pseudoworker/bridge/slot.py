@@ -268,7 +268,7 @@ class Slot:
         if not self._queue:
             return
         run = self._queue[0]
-        run.turn.set()
+        run.take_turn()
         self._since = time.time()
         self._changed()
         self._status_changed()

@@ -40,10 +40,12 @@ class Transfers:
         *,
         gave_up: Callable[[str, OpenQAError], None],
         failed: Callable[[Exception], None],
+        patient: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]] = lambda bring: bring(),
     ) -> None:
         self._queue: asyncio.Queue[Transfer] = asyncio.Queue()
         self._gave_up = gave_up
         self._failed = failed
+        self._patient = patient
         self._workers = workers
         self._tasks: set[asyncio.Task[None]] = set()
         self._later: dict[asyncio.TimerHandle, Transfer] = {}
@@ -64,6 +66,11 @@ class Transfers:
     def outstanding(self) -> int:
         """How many are not on the master yet."""
         return self._queue.qsize() + len(self._later) + len(self._tasks)
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the slave job has ended, so that what it does not have now it never will."""
+        return self._finishing
 
     async def finish(self) -> None:
         """Wait until everything is on the master or given up. Raises the error that `failed` was told."""
@@ -86,12 +93,14 @@ class Transfers:
         self._later.clear()
         for task in self._tasks:
             task.cancel()
+        while not self._queue.empty():
+            self._queue.get_nowait()
 
     async def _work(self) -> None:
         while not self._queue.empty() and self._failure is None:
             transfer = self._queue.get_nowait()
             try:
-                await transfer.bring()
+                await self._patient(transfer.bring)
             except NotFound as error:
                 if not self._finishing:
                     self._ask_again(transfer)

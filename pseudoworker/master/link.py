@@ -63,7 +63,7 @@ class Link:
     """Keeps one worker registered and connected, until cancelled.
 
     `register` and `connect` are those of `master.registration` and `openqa.websocket`, bound to the master;
-    `beat` is called when a status was sent."""
+    `beat` is called when a status was sent, `lost` when the connection has ended."""
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class Link:
         connect: Callable[[int], Awaitable[Connection]],
         pace: Pace,
         beat: Callable[[], None],
+        lost: Callable[[], None],
         logger: logging.LoggerAdapter[logging.Logger],
     ) -> None:
         self._worker = worker
@@ -80,6 +81,7 @@ class Link:
         self._connect = connect
         self._pace = pace
         self._beat = beat
+        self._lost = lost
         self._logger = logger
         self._connection: Connection | None = None
         self._changed = asyncio.Event()
@@ -139,6 +141,7 @@ class Link:
                 await self._worker.received(await connection.receive())
         finally:
             self._connection = None
+            self._lost()
             heartbeat.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionLost):
                 await heartbeat

@@ -1,0 +1,80 @@
+"""Telling the master the end of a job, once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+
+from pseudoworker.bridge.endings import Ending
+from pseudoworker.bridge.patience import Patience
+from pseudoworker.bridge.relay import Relay
+from pseudoworker.master.job import LeaseLost, MasterJob
+from pseudoworker.openqa import states
+from pseudoworker.openqa.errors import OpenQAError
+
+VERDICT = 60.0
+"""Seconds to wait for the master's own verdict on a job whose relatives failed."""
+VERDICT_PAUSE = 1.0
+
+
+class Farewell:
+    """The end of one job. Outages of the master are waited out with `patience`."""
+
+    def __init__(
+        self,
+        master: MasterJob,
+        relay: Relay,
+        *,
+        patience: Patience,
+        logger: logging.LoggerAdapter[logging.Logger],
+    ) -> None:
+        self._master = master
+        self._relay = relay
+        self._patience = patience
+        self._logger = logger
+
+    async def tell(self, ending: Ending, *, explain: bool, related: bool, doubtful: bool) -> str | None:
+        """Tell the end; the result that the master settled on, None when it did not want to hear it (any
+        more).
+
+        `explain` leaves the story of a job that never ran on the slave; `related` lets the master judge
+        first where a relative's failure ended the job; `doubtful` says that it may have been told before.
+        """
+        try:
+            if doubtful and await self._told_before():
+                return None
+            if explain:
+                await self._try("explaining the end", self._relay.explain(ending.reason))
+            if ending.duplicate:
+                await self._try("duplicating the job", self._master.duplicate())
+            if related and ending.result in states.ABORTED_RESULTS:
+                await self._patience.until_done(self._verdict)
+            result = await self._patience.until_done(
+                lambda: self._master.set_done(ending.result, ending.reason, newbuild=ending.newbuild)
+            )
+        except LeaseLost as lost:
+            self._logger.warning("The master does not want the end any more: %s", lost)
+            return None
+        result = result or ending.result
+        self._logger.info("Ended as %s%s", result, f" ({ending.reason})" if ending.reason else "")
+        return result
+
+    async def _told_before(self) -> bool:
+        """Whether the process before this one told the end and died before it could write that down."""
+        view = await self._patience.until_done(self._master.view)
+        return view.state == states.DONE or view.assigned_worker_id not in (None, self._master.worker_id)
+
+    async def _verdict(self) -> None:
+        """Let the master end this job for the failure of its relative, as it does for local workers."""
+        for _ in range(round(VERDICT / VERDICT_PAUSE)):
+            if (await self._master.view()).result != states.NONE:
+                return
+            await asyncio.sleep(VERDICT_PAUSE)
+
+    async def _try(self, what: str, work: Awaitable[object]) -> None:
+        """Do something that must not keep the job from its end."""
+        try:
+            await work
+        except OpenQAError as error:
+            self._logger.warning("Failed at %s: %s", what, error)
