@@ -3,6 +3,7 @@
 * `AssetFailure`: the job can not have what it needs; the text is what openQA's worker would write after
   `asset failure: `. Final: asking again will not help.
     * `UnsafeAsset`: a job names an asset by a name that is refused (a path, a control character, …).
+    * `NoSpace`: the slave's disk is full, which the next asset would meet as well.
     * `AssetChanged`: the file changed on the sending side while it was being read.
 * `TransportRefused`: this way of moving the asset does not work here; another may. Never leaves this package.
 
@@ -20,6 +21,10 @@ class AssetFailure(PseudoworkerError):
 
 class UnsafeAsset(AssetFailure):
     """A name from outside is no plain file name; it is used for nothing."""
+
+
+class NoSpace(AssetFailure):
+    """The slave's disk is full."""
 
 
 class AssetChanged(AssetFailure):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pseudoworker.bridge.assets.errors import AssetFailure, TransportRefused
+from pseudoworker.bridge.assets.errors import AssetFailure, NoSpace, TransportRefused
 from pseudoworker.bridge.assets.identity import digest
 from pseudoworker.bridge.assets.names import Asset, refuse_twin
 from pseudoworker.bridge.assets.site import Site
@@ -115,7 +116,8 @@ class LocalTransport:
         try:
             return await in_thread_to_end(self._executor, work)
         except OSError as error:
-            raise AssetFailure(f"{self._directory}: {error.strerror or error}") from error
+            kind = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else AssetFailure
+            raise kind(f"{self._directory}: {error.strerror or error}") from error
 
 
 def _unusable(directory: Path) -> str | None:

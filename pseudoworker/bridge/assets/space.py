@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pseudoworker.bridge.assets.errors import AssetFailure
+from pseudoworker.bridge.assets.errors import AssetFailure, NoSpace
 from pseudoworker.bridge.assets.ledger import Ledger
 from pseudoworker.bridge.assets.names import Asset
 from pseudoworker.bridge.assets.sizes import shown_size
@@ -26,6 +26,12 @@ REFUSAL_HOLDS = 900.0
 @dataclass(frozen=True)
 class _Refusal:
     size: int
+    until: float
+
+
+@dataclass(frozen=True)
+class _Full:
+    reason: str
     until: float
 
 
@@ -51,6 +57,7 @@ class Space:
         self._coming = 0
         self._counted = -RECOUNT_AFTER
         self._refusal: _Refusal | None = None
+        self._full: _Full | None = None
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
@@ -69,11 +76,17 @@ class Space:
             self._coming += size
         try:
             yield
+            self._full = None
+        except NoSpace as error:
+            self._full = _Full(str(error), self._clock() + REFUSAL_HOLDS)
+            raise
         finally:
             self._coming -= size
 
     async def problem(self) -> str | None:
         """Why no job with assets should be taken now, None when nothing is in the way."""
+        if self._full and self._clock() < self._full.until:
+            return self._full.reason
         async with self._lock:
             refusal = self._refusal
             if refusal and (self._clock() > refusal.until or self._never_fits(refusal.size)):

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pseudoworker.bridge.assets.errors import TransportRefused
+from pseudoworker.bridge.assets.errors import NoSpace, TransportRefused
 from pseudoworker.bridge.assets.names import Asset
 from pseudoworker.bridge.assets.site import Site
 from pseudoworker.bridge.assets.source import Source
@@ -93,7 +93,11 @@ class UploadTransport:
             except Unauthorized as error:
                 self._refused = f"the slave's key may not be a worker: {error}"
                 raise TransportRefused(self._refused, lasting=True) from error
-            except (Refused, UploadFailure) as error:
+            except UploadFailure as error:
+                if "No space left" in str(error):
+                    raise NoSpace(f"the slave's disk is full: {error}") from error
+                raise TransportRefused(str(error)) from error
+            except Refused as error:
                 raise TransportRefused(str(error)) from error
             except LeaseLost as error:
                 raise TransportRefused(f"the slave ended the helper job: {error}") from error

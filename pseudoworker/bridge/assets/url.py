@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
-from pseudoworker.bridge.assets.errors import AssetFailure, TransportRefused
+from pseudoworker.bridge.assets.errors import AssetFailure, NoSpace, TransportRefused
 from pseudoworker.bridge.assets.names import Asset
 from pseudoworker.bridge.assets.serve import AssetServer, CanNotServe, Offer
 from pseudoworker.bridge.assets.site import Site
@@ -162,7 +162,7 @@ def _explained(reason: str) -> TransportRefused | AssetFailure:
         return TransportRefused(text, lasting=True)
     text = " ".join(reason.removeprefix("preparation failed: ").split())
     if "No space left" in text:
-        return AssetFailure(f"the slave's disk is full: {text}")
+        return NoSpace(f"the slave's disk is full: {text}")
     return TransportRefused(text, lasting=re.search(r"failed: (40[13]|Can't|Connect)", text) is not None)
 
 

@@ -19,6 +19,7 @@ from pseudoworker.openqa.messages import Grabbed
 from pseudoworker.openqa.retry import DOWNLOAD
 from tests.fakes.exchange import Exchange
 from tests.fakes.pair import until
+from tests.fakes.server import FakeOpenQA
 from tests.protocol.assets.world import content_of, world
 
 ISO = content_of(700_000)
@@ -324,7 +325,9 @@ async def test_a_full_disk_ends_the_transfer_and_leaves_nothing(
                 await w.provide(HDD_1="disk.qcow2")
         assert not (w.factory / "hdd" / "disk.qcow2").exists()
         assert w.leftovers() == []
+        assert "No space left on device" in (await w.assets.provider.problem() or "")
         await w.provide(HDD_1="disk.qcow2")
+        assert await w.assets.provider.problem() is None
 
 
 async def test_a_slave_that_vanishes_is_waited_for(tmp_path: Path) -> None:
@@ -368,3 +371,24 @@ async def test_another_process_that_brings_the_same_is_waited_for(tmp_path: Path
         assert how == ["local", "local, by another process"]
         assert w.on_slave("hdd", "disk.qcow2") == DISK
         assert w.leftovers() == []
+
+
+async def test_redirects_to_a_mirror_are_followed_without_the_key(tmp_path: Path) -> None:
+    async with world(tmp_path, transport="local") as w, FakeOpenQA() as mirror:
+        w.put(w.master, "hdd", "disk.qcow2", DISK)
+        w.put(mirror, "hdd", "disk.qcow2", DISK)
+        asked: list[str] = []
+
+        async def listen(when: str, exchange: Exchange) -> None:
+            if when == "before":
+                asked.extend(exchange.request.headers)
+
+        mirror.hooks.append(listen)
+        mirror.traffic.add("download", "half", nth=2, times=1)
+        location = f"{mirror.url}/assets/hdd/disk.qcow2"
+        w.master.traffic.add("download", "redirect", times=0, location=location)
+        await w.provide(HDD_1="disk.qcow2")
+        assert w.on_slave("hdd", "disk.qcow2") == DISK
+        assert w.master.traffic.sent["download"] == 0
+        assert "Range" in asked
+        assert not [name for name in asked if name.lower().startswith("x-api")]

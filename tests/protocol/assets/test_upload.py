@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pseudoworker.bridge.assets.errors import AssetFailure
+from pseudoworker.master import assets as uploads
 from tests.fakes.flavour import BW, SID, TX, Flavour
 from tests.fakes.model import Job
 from tests.protocol.assets.world import World, content_of, world
@@ -85,3 +87,16 @@ async def test_a_key_without_rights_is_told(tmp_path: Path) -> None:
         with pytest.raises(AssetFailure, match="the slave's key may not be a worker"):
             await w.provide(ISO="tiny.iso")
         assert "may not be a worker" in (await w.assets.provider.problem() or "")
+
+
+async def test_a_full_disk_of_the_slave_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_FAILING", replace(uploads._FAILING, limit=0.1, first=0.05))
+    async with world(tmp_path, transport="upload") as w:
+        w.put(w.master, "iso", "tiny.iso", ISO)
+        body = b'{"error":"Failed receiving asset: No space left on device"}'
+        w.slave.traffic.add("chunk", "status", nth=3, times=0, status=500, body=body)
+        with pytest.raises(AssetFailure, match="the slave's disk is full"):
+            await w.provide(ISO="tiny.iso")
+        assert "disk is full" in (await w.assets.provider.problem() or "")
+        assert w.slave.reports.chunks.discarded == ["tiny.iso"]
+        assert w.open_helpers() == []
