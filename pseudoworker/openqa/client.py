@@ -20,7 +20,7 @@ from pseudoworker.openqa.exchange import Exchange, Request
 from pseudoworker.openqa.json import Json, NotJson, decode, encode
 from pseudoworker.openqa.names import safe_name
 from pseudoworker.openqa.retry import OnRetry, Policy, retrying
-from pseudoworker.openqa.transport import Transport, tls_context
+from pseudoworker.openqa.transport import Transport
 from pseudoworker.openqa.urls import Base, Fields, encoded
 
 __all__ = ["Client", "Download", "Observer"]
@@ -79,7 +79,7 @@ class Client:
         self._observer = observer
         self._on_retry = on_retry
         self._deadlines = Deadlines()
-        self._transport = Transport(tls_context(ca_file), pool_size=max(64, in_flight))
+        self._transport = Transport(ca_file, pool_size=max(64, in_flight))
         self._exchange = Exchange(self._transport, self._base.prefix, key, secret, clock)
         self._tidying: asyncio.TimerHandle | None = None
 

@@ -14,6 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -46,12 +47,16 @@ def _context(ca_file: str, _modified: int) -> ssl.SSLContext:
 class Transport(HTTPAdapter):
     """Sends requests over kept connections, each watched by the `Call` its thread works on.
 
-    `pool_size` is how many idle connections an origin keeps; more are opened when needed and closed after
-    use.
+    `ca_file` is that of `tls_context`. `pool_size` is how many idle connections an origin keeps; more are
+    opened when needed and closed after use.
     """
 
-    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
-        self._context = context
+    def __init__(self, ca_file: Path | str | None, pool_size: int) -> None:
+        self._context = tls_context(ca_file)
+        if metadata.version("urllib3").startswith("1."):
+            # It compares host names by itself, and tells the context none where the host is an address.
+            self._context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+            self._context.check_hostname = False
         super().__init__(pool_connections=8, pool_maxsize=pool_size)
 
     def exchange(
@@ -92,7 +97,8 @@ class Transport(HTTPAdapter):
         limit = time.monotonic() - seconds
         origins = self.poolmanager.pools.keys()
         pools = [pool for origin in origins if (pool := self.poolmanager.pools.get(origin)) is not None]
-        return any([_close_idle(pool, limit) for pool in pools])
+        kept = [_close_idle(pool, limit) for pool in pools]
+        return any(kept)
 
 
 class _Watched:

@@ -80,30 +80,40 @@ def make_client(log: Log) -> Iterator[ClientMaker]:
 
 @dataclass(frozen=True)
 class Authority:
-    """A private certificate authority and a server certificate for 127.0.0.1 and localhost that it signed."""
+    """A private certificate authority and two servers with certificates that it signed."""
 
     ca_file: Path
     server: ssl.SSLContext
+    """For 127.0.0.1 and localhost."""
+    stranger: ssl.SSLContext
+    """For another host."""
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     directory = tmp_path_factory.mktemp("tls")
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=60)
 
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    def server(name: str, hosts: str) -> ssl.SSLContext:
+        files = [f"{name}.{kind}" for kind in ("key", "csr", "ext", "pem")]
+        (directory / files[2]).write_text(f"subjectAltName={hosts}\n")
+        openssl("req", *key, "-subj", f"/CN={name}", "-keyout", files[0], "-out", files[1])
+        signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
+        dated = ("-days", "2", "-extfile", files[2])
+        openssl("x509", "-req", *signer, *dated, "-in", files[1], "-out", files[3])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(directory / files[3], directory / files[0])
+        return context
+
     openssl("req", "-x509", *key, "-days", "2", "-subj", "/CN=CA", "-keyout", "ca.key", "-out", "ca.pem")
-    openssl("req", *key, "-subj", "/CN=server", "-keyout", "server.key", "-out", "server.csr")
-    (directory / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    openssl(
-        *("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
-        *("-days", "2", "-extfile", "names", "-out", "server.pem"),
+    return Authority(
+        directory / "ca.pem",
+        server("server", "IP:127.0.0.1,DNS:localhost"),
+        server("stranger", "DNS:elsewhere.example.com"),
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "server.pem", directory / "server.key")
-    return Authority(directory / "ca.pem", context)
 
 
 def http_date(seconds: float) -> str:

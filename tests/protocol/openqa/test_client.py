@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import hmac
@@ -354,6 +355,39 @@ async def test_tls_with_a_private_authority(make_client: ClientMaker, authority:
     async with peer(plain_text) as plain:
         with pytest.raises(Unreachable, match="TLS failed"):
             await make_client(plain.url.replace("http", "https")).get_json("/x", policy=ONCE)
+
+
+async def test_a_certificate_of_another_host(make_client: ClientMaker, authority: Authority) -> None:
+    async with answering(echo, tls=authority.stranger) as there:
+        for url in (there.url, there.url.replace("127.0.0.1", "localhost")):
+            with pytest.raises(Unreachable, match=r"(?i)(hostname|IP address) mismatch|doesn't match"):
+                await make_client(url, ca_file=authority.ca_file).get_json("/x", policy=ONCE)
+    assert there.received == []
+
+
+async def test_a_connection_is_closed_when_it_is_not_used(make_client: ClientMaker) -> None:
+    async with answering(echo) as there:
+        client = make_client(there.url)
+        await client.get_json("/x", policy=ONCE)
+        await client.get_json("/x", policy=ONCE)
+        assert there.ended == 0
+        await until(lambda: there.ended == 1)
+        await client.get_json("/x", policy=ONCE)
+        assert there.connections == 2
+
+
+async def test_connections_in_use_are_not_closed(make_client: ClientMaker) -> None:
+    async def slow(link: Link) -> None:
+        while (request := await link.request()) is not None:
+            await asyncio.sleep(1.5 if request.target == "/slow" else 0)
+            await link.answer()
+
+    async with peer(slow) as there:
+        client = make_client(there.url)
+        long = asyncio.ensure_future(client.get_json("/slow", policy=ONCE))
+        await client.get_json("/x", policy=ONCE)
+        await until(lambda: there.ended == 1)
+        assert await long == {}
 
 
 def test_a_missing_authority_is_an_error_at_once(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ async def test_bad_answers(
 ) -> None:
     async with peer(says(data, then=then)) as there:
         with pytest.raises(error, match=text) as caught:
-            await make_client(there.url).get_json("/x", policy=impatient(1))
+            await make_client(there.url).get_json("/x", policy=impatient(1.5))
     assert there.url in caught.value.url
 
 
@@ -145,10 +145,10 @@ async def test_a_slow_line_is_no_stalled_one(make_client: ClientMaker) -> None:
         await link.send(OK + b"Content-Length: 600000\r\n\r\n")
         for start in range(0, len(body), 60_000):
             await link.send(body[start : start + 60_000])
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.15)
 
     async with peer(script) as there:
-        assert await make_client(there.url).read("/x", policy=impatient(0.5), limit=600_000) == body
+        assert await make_client(there.url).read("/x", policy=impatient(1.2), limit=600_000) == body
 
 
 async def test_a_request_may_go_out_slowly(make_client: ClientMaker) -> None:

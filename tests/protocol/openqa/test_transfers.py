@@ -120,10 +120,10 @@ async def test_time_that_the_reader_takes_does_not_count(make_client: ClientMake
         client = make_client(there.url)
 
         def read() -> int:
-            with client.open("/x", timeout=0.3) as opened:
+            with client.open("/x", timeout=1.0) as opened:
                 size = 0
-                for chunk in opened.iter(200_000):
-                    time.sleep(0.4)
+                for chunk in opened.iter(400_000):
+                    time.sleep(1.2)
                     size += len(chunk)
                 return size
 
@@ -148,7 +148,7 @@ async def test_a_stream_as_it_comes(make_client: ClientMaker, head: bytes) -> No
             text = b"data: %d\n\n" % number
             await link.send(b"%x\r\n%s\r\n" % (len(text), text) if chunked else text)
             await until(partial(arrived, number))
-            await asyncio.sleep(0.15)  # longer in all than the time-out, which each wait has for itself
+            await asyncio.sleep(0.5)  # longer in all than the time-out, which each wait has for itself
         if chunked:
             await link.send(b"0\r\n\r\n")
 
@@ -156,7 +156,7 @@ async def test_a_stream_as_it_comes(make_client: ClientMaker, head: bytes) -> No
         client = make_client(there.url)
 
         def read() -> None:
-            with client.open("/x", timeout=0.3) as opened:
+            with client.open("/x", timeout=1.2) as opened:
                 assert opened.length is None
                 seen.extend(opened.arriving())
 
@@ -272,11 +272,11 @@ async def test_errors_of_the_source_come_through(make_client: ClientMaker) -> No
 async def test_time_that_the_source_takes_does_not_count(make_client: ClientMaker) -> None:
     def slow() -> Iterator[bytes]:
         for piece in (b"abc", b"def"):
-            time.sleep(0.4)
+            time.sleep(1.2)
             yield piece
 
     async with answering(lambda _: answer()) as there:
-        assert await asyncio.to_thread(upload, make_client(there.url), slow(), 6, timeout=0.3) == {}
+        assert await asyncio.to_thread(upload, make_client(there.url), slow(), 6, timeout=1.0) == {}
 
 
 async def test_an_upload_that_nobody_takes(make_client: ClientMaker) -> None:

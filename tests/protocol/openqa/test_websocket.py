@@ -256,6 +256,9 @@ async def test_tls(authority: Authority) -> None:
             await connect(secure, 7, "KEY", "SECRET")
         with pytest.raises((Unreachable, Garbage)):
             await connect(url, 7, "KEY", "SECRET")
+    async with websocket_server(ssl=authority.stranger) as (url, _):
+        with pytest.raises(Unreachable, match="TLS certificate is not trusted"):
+            await connect(url.replace("http", "https"), 7, "KEY", "SECRET", authority.ca_file)
 
 
 async def test_nobody_there() -> None:
@@ -359,9 +362,9 @@ async def test_our_own_messages_are_bounded_too() -> None:
 
 async def test_a_quiet_server_that_answers_pings_stays() -> None:
     async with websocket_server() as (url, _):
-        async with connected(url, ping_interval=0.05, ping_timeout=0.2) as connection:
+        async with connected(url, ping_interval=0.1, ping_timeout=1.0) as connection:
             waiting = asyncio.ensure_future(connection.receive())
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(1.3)
             assert connection.open
             assert not waiting.done()
         with pytest.raises(ConnectionLost):
