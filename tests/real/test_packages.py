@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +63,10 @@ def clean_system(package: Path) -> Iterator[Path]:
     """A minimal system of this machine's release with nothing but the package and what it depends on."""
     root = package.parent / "system"
     _run(
+        # what it mounts lives in a namespace of its own, and can never be left behind for whoever cleans up
+        "unshare",
+        "--mount",
+        "--propagation=private",
         "mmdebstrap",
         "--mode=root",
         "--variant=apt",
@@ -74,7 +77,7 @@ def clean_system(package: Path) -> Iterator[Path]:
         root,
     )
     yield root
-    shutil.rmtree(root)
+    _run("rm", "--recursive", "--force", "--one-file-system", root)
 
 
 def test_the_package_runs_in_a_clean_system_and_finds_the_lab_in_order(clean_system: Path) -> None:
