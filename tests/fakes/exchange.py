@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -168,6 +168,7 @@ def page_not_found() -> web.Response:
     return web.Response(body=_NOT_FOUND, status=404, content_type="text/html", charset="utf-8")
 
 
-def validation_error(*names: str) -> web.Response:
+def validation_error(*missing: str, invalid: Iterable[str] = ()) -> web.Response:
     """The 400 for parameters that are missing or wrong (`validation_error` of the API)."""
-    return error(f"Erroneous parameters ({', '.join(f'{name} missing' for name in names)})")
+    problems = [f"{name} missing" for name in missing] + [f"{name} invalid" for name in invalid]
+    return error(f"Erroneous parameters ({', '.join(sorted(problems))})")

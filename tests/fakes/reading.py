@@ -140,10 +140,11 @@ class Reading:
         """`GET job_settings/jobs`: jobs by `key` and `value` (newer releases), or by a word in a list."""
         flavour, key, part = self.server.flavour, exchange.get("key") or "", exchange.get("list_value")
         value = exchange.get("value") if flavour.setting_value else None
-        if not _KEY.match(key) or (not flavour.setting_value and "[" in key):
-            return validation_error("key")
+        invalid = [] if _KEY.match(key) and (flavour.setting_value or "[" not in key) else ["key"]
         if part is not None and not _WORD.match(part):
-            return validation_error("list_value")
+            invalid.append("list_value")
+        if invalid:
+            return validation_error(invalid=invalid)
         if (value is None) == (part is None):
             if not flavour.setting_value:
                 return validation_error("list_value")

@@ -60,12 +60,12 @@ class Reports:
     async def status(self, exchange: Exchange) -> web.StreamResponse:
         """`POST jobs/<id>/status`."""
         document = exchange.json()
-        if not document or not isinstance(document, dict):
+        if document is None:
             return error("No status information provided")
         job = self.db.jobs.get(int(exchange.path["job"]))
         if job is None:
             return error(f"Got status update for non-existing job: {exchange.path['job']}")
-        status = document.get("status") or {}
+        status = (document.get("status") if isinstance(document, dict) else None) or {}
         try:
             worker = self._worker(job, status)
             return answer(self.apply(job, worker, status))
@@ -234,7 +234,7 @@ class Reports:
         md5 = exchange.get("md5", "") or ""
         if exchange.true("image"):
             if not _MD5.match(md5):
-                return error("Erroneous parameters (md5 invalid)")
+                return validation_error(invalid=["md5"]) if md5 else validation_error("md5")
             assert upload is not None
             self._store_image(job, md5.lower(), upload[1], thumb=exchange.true("thumb"))
             return text("OK")

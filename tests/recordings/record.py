@@ -52,7 +52,7 @@ def _caller(instance: Instance) -> Caller:
 
 def _replacements() -> dict[str, str]:
     lab = current_lab()
-    found = {str(lab.directory): "/srv/lab", worker_side.CLASS: "recording"}
+    found = {str(lab.directory): "/srv/lab", **worker_side.REPLACEMENTS}
     for instance in lab:
         for key in instance.keys.values():
             found |= {key.key: "(key)", key.secret: "(secret)"}

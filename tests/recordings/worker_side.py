@@ -23,7 +23,9 @@ IDENTITY: Final = {
     "worker_class": CLASS,
     "websocket_api_version": "1",
 }
-MD5: Final = "5d41402abc4b2a76b9719d911017c592"
+MD5: Final = secrets.token_hex(16)
+"""New each time: an instance keeps images for good."""
+REPLACEMENTS: Final = {CLASS: "recording", MD5: "(md5)"}
 ORDER: Final = [
     {"name": "boot", "category": "base", "script": "tests/boot.pm", "flags": {"fatal": 1, "milestone": 1}},
     {"name": "login", "category": "base", "script": "tests/login.pm", "flags": {"ignore_failure": 1}},
@@ -94,6 +96,7 @@ async def _play(recorder: Recorder) -> None:
     await _one_job(recorder, socket, worker_id)
     await _cancelled(recorder, socket, worker_id)
     await _chained(recorder, socket, worker_id)
+    await _refused(recorder, socket, worker_id)
     await _taken_back(recorder, socket, worker_id)
     other = Worker(await caller.websocket(f"/api/v1/ws/{worker_id}"))
     recorder.message("second connection", await socket.closed())
@@ -294,6 +297,29 @@ async def _chained(recorder: Recorder, socket: Worker, worker_id: int) -> None:
     await recorder.get("second skipped", f"/api/v1/jobs/{second}")
     form = {"worker_id": str(worker_id), "result": "skipped"}
     await recorder.post("second done", f"/api/v1/jobs/{second}/set_done", form)
+
+
+async def _refused(recorder: Recorder, socket: Worker, worker_id: int) -> None:
+    job = await _post(recorder, "create to refuse")
+    await socket.wait("grab_job")
+    await socket.send(type="rejected", job_ids=[job], reason="not now")
+    grabbed = await socket.wait("grab_job")
+    recorder.message("grab_job again", grabbed)
+    await socket.send(type="worker_status", status="free")
+    await socket.wait("info")
+    await recorder.get("job of an idle worker", f"/api/v1/jobs/{job}")
+    await socket.send(type="worker_status", status="free")
+    again = await socket.wait("grab_job")
+    recorder.message("grab_job of an idle worker", {"same job": again["job"]["id"] == job})
+    await socket.send(type="accepted", jobid=job)
+    await socket.send(type="accepted", jobid=job)
+    await socket.send(type="accepted", jobid=99999999)
+    await socket.send(type="worker_status", status="free")
+    await socket.wait("info")
+    await recorder.get("job of a worker that says it is free", f"/api/v1/jobs/{job}")
+    form = {"worker_id": str(worker_id), "newbuild": "1", "reason": "x" * 310}
+    await recorder.post("set_done newbuild", f"/api/v1/jobs/{job}/set_done", form)
+    await recorder.get("job obsoleted", f"/api/v1/jobs/{job}")
 
 
 async def _taken_back(recorder: Recorder, socket: Worker, worker_id: int) -> None:
