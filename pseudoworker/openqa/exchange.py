@@ -122,10 +122,11 @@ class Exchange:
     def _send_signed(self, request: Request, url: str, call: Call) -> requests.Response:
         """Send it; behind a path prefix also with the other path that the server may hash, until one is
         right."""
-        own = same_origin(request.url, url)
+        own = url == request.url or same_origin(request.url, url)
         sent = path_and_query(url)
-        bare = sent.removeprefix(self._prefix)
-        paths = hashed_paths(self._prefix, bare) if own and sent.startswith(f"{self._prefix}/") else (sent,)
+        paths: tuple[str, ...] = (sent,)
+        if own and self._prefix and sent.startswith(f"{self._prefix}/"):
+            paths = hashed_paths(self._prefix, sent.removeprefix(self._prefix))
         first = min(self._hashing, len(paths) - 1)
         for index in [first, *(other for other in range(len(paths)) if other != first)]:
             response = self._send(request, url, paths[index] if own else None, call)

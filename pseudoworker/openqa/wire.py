@@ -19,6 +19,7 @@ _MOST_MESSAGES = 64
 _MOST_BYTES = 1024 * 1024
 _HANDSHAKE_LIMIT = 256 * 1024  # openQA's 404 page has 65 kB
 _ABNORMAL = 1006
+_LINGER = 5.0
 
 
 class Wire(asyncio.Protocol):
@@ -49,7 +50,7 @@ class Wire(asyncio.Protocol):
         self._heard = self._loop.time()
         self._handshake_bytes = 0
         self._pinged = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle
         self._lost: ConnectionLost | None = None
 
     async def handshake(self, headers: dict[str, str]) -> Response:
@@ -164,7 +165,8 @@ class Wire(asyncio.Protocol):
         for event in self._protocol.events_received():
             if isinstance(event, Frame):
                 self._take(event)
-            elif isinstance(event, Response) and not self._response.done():
+            else:
+                assert isinstance(event, Response)
                 self._response.set_result(event)
         error = self._protocol.handshake_exc
         if error is not None and not self._response.done():
@@ -223,13 +225,13 @@ class Wire(asyncio.Protocol):
     def _lose(self, error: ConnectionLost) -> None:
         if self._lost is None:
             self._lost = error
-        if self._timer is not None:
-            self._timer.cancel()
-        # What is still to be written, a close frame, goes out first, unless nobody takes it.
+        self._timer.cancel()
         if error.code == _ABNORMAL:
             self._transport.abort()
         else:
+            # What is still to be written, a close frame, goes out first, if somebody takes it.
             self._transport.close()
+            self._loop.call_later(_LINGER, self._transport.abort)
         if not self._response.done():
             self._response.set_exception(self._lost)
             self._response.exception()  # seen: there may be nobody who waits for it any more

@@ -269,3 +269,38 @@ async def test_a_time_out_around_it_is_the_callers() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await connect(there.url, 7, "KEY", "SECRET")
+
+
+async def test_frames_that_come_with_the_handshake() -> None:
+    async def script(link: Link) -> None:
+        await link.send(frame(1, b'{"type":"info"}') + frame(8, (1008).to_bytes(2, "big") + b"thought dead"))
+        await link.reader.read()
+
+    async with upgraded(script) as there:
+        for _ in range(5):
+            async with connected(there.url) as connection:
+                assert await connection.receive() == Info()
+                with pytest.raises(ConnectionLost, match="1008: thought dead"):
+                    await connection.receive()
+
+
+async def test_a_goodbye_that_nobody_takes_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pseudoworker.openqa.wire._LINGER", 0.2)
+
+    async def script(link: Link) -> None:
+        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await closing.wait()
+        await link.send(frame(8, (1001).to_bytes(2, "big")))
+        await asyncio.Event().wait()
+
+    closing = asyncio.Event()
+    async with upgraded(script) as there:
+        connection = await connect(there.url, 7, "KEY", "SECRET")
+        sending = asyncio.ensure_future(connection.send({"type": "x" * 9_000_000}))
+        done, _ = await asyncio.wait([sending], timeout=0.2)
+        assert not done
+        transport = connection._wire._transport
+        closing.set()
+        with pytest.raises(ConnectionLost):
+            await sending
+        await until(lambda: transport.get_extra_info("socket").fileno() == -1)
