@@ -65,6 +65,6 @@ def _texts(job: Job, dumped: Document) -> dict[str, Any]:
     for module in job.modules.values():
         steps = (module.details or {}).get("details")
         for step in steps if isinstance(steps, list) else []:
-            if step.get("text_data") is not None:
+            if step.get("text_data") is not None and step.get("text"):
                 found[step["text"]] = digest(step["text_data"].encode())
     return found

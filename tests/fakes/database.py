@@ -248,9 +248,6 @@ class Database:
             for edge in Edge:
                 for parent in member.parents[edge]:
                     self.link(clones.get(parent, self.jobs[parent]), clones[member.id], edge)
-                for child in member.children[edge]:
-                    if child not in clones and self.jobs[child].state == "scheduled":
-                        self.link(clones[member.id], self.jobs[child], edge)
         for clone in clones.values():
             self.block(clone)
         self.wake()

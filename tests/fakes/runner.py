@@ -84,11 +84,11 @@ class Run:
         self.server = owner.server
         self.job = job
         self.script = script
-        self.log = ""
+        self.log = self.terminal = ""
         self.opened: set[str] = set()
         self._gate = asyncio.Event()
         self._stop = asyncio.get_running_loop().create_future()
-        self._sent = 0
+        self._sent = self._sent_terminal = 0
         self._pictures = 0
         self._live: asyncio.Task[None] | None = None
         self.ending: Document = {}
@@ -170,6 +170,7 @@ class Run:
             while (left := end - time.monotonic()) > 0:
                 await asyncio.sleep(min(left, self.script.log_every))
                 self._line(f"{place}: {left:.2f} s to go")
+                self.terminal += f"{place}: {left:.2f} s to go\n"
                 self._pictures += 1
         else:
             await asyncio.sleep(seconds)
@@ -197,6 +198,8 @@ class Run:
         job.files["worker-log.txt"] = f"worker {worker.name} ran job {job.id}\n".encode()
         job.files["serial0.txt"] = f"serial of job {job.id}\r\n".encode()
         job.files["serial_terminal.txt"] = f"terminal of job {job.id}\n".encode()
+        for number in range(1, script.terminals + 1):
+            job.files[f"serial_terminal{number}.txt"] = f"terminal {number} of job {job.id}\n".encode()
         if script.video:
             job.files["video.ogv"] = (f"video of job {job.id} ".encode() * (script.video // 12 + 1))[
                 : script.video
@@ -235,6 +238,9 @@ class Run:
             if self._sent < len(self.log):
                 self.job.live.log += self.log[self._sent :]
                 self._sent, changed = len(self.log), True
+            if self._sent_terminal < len(self.terminal):
+                self.job.live.terminal += self.terminal[self._sent_terminal :]
+                self._sent_terminal, changed = len(self.terminal), True
             if shown != self._pictures:
                 shown, changed = self._pictures, True
                 content = picture(f"live picture {shown}", self.script.image_size).content

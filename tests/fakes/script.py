@@ -6,6 +6,7 @@ modules     a number, or a list of objects with `name`, `category`, `script`, `f
             `dents`, `screens`, `texts`
 screens     screenshots of each module (2)
 texts       text results of each module (1)
+audios      sounds of each module (0)
 shared      true: the screenshots are the same in every job
 image_size  bytes of a screenshot (600); a thumbnail has an eighth
 seconds     how long each module takes (0.05)
@@ -15,6 +16,7 @@ fail        name of the module that fails; nothing comes after it
 result      the job's result, where it is not what the modules make
 reason      the job's reason
 ulogs       number of uploaded logs (1)
+terminals   number of further serial terminals, whose logs no list names (0)
 video       bytes of video.ogv (2000); 0 for none
 assets      object: file name to {"size": bytes, "scope": "public"}
 log_every   seconds between two lines of the live log and two live pictures (none)
@@ -38,7 +40,7 @@ from tests.fakes.model import Document, Job
 _KEYS: Final = frozenset(
     (
         "modules", "screens", "texts", "shared", "image_size", "seconds", "setup", "upload", "fail", "result",
-        "reason", "ulogs", "video", "assets", "log_every", "hold",
+        "reason", "ulogs", "terminals", "audios", "video", "assets", "log_every", "hold",
     )
 )  # fmt: skip
 _NAMES: Final = ("boot", "login", "console", "update", "network", "desktop", "browser", "reboot", "shutdown")
@@ -57,6 +59,7 @@ class ModuleScript:
     dents: int
     screens: int
     texts: int
+    audios: int
 
     def order(self) -> Document:
         """Its entry in `test_order`."""
@@ -77,6 +80,7 @@ class Script:
     result: str | None = None
     reason: str | None = None
     ulogs: int = 1
+    terminals: int = 0
     video: int = 2000
     assets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     log_every: float | None = None
@@ -93,13 +97,14 @@ def parse(text: str) -> Script:
     entries: list[Document] = [{} for _ in range(wanted)] if isinstance(wanted, int) else wanted
     modules = tuple(_module(number, entry, told) for number, entry in enumerate(entries))
     simple = {
-        key: told[key] for key in _KEYS & set(told) - {"modules", "screens", "texts", "seconds", "hold"}
+        key: told[key]
+        for key in _KEYS & set(told) - {"modules", "screens", "texts", "audios", "seconds", "hold"}
     }
     return Script(modules, hold=frozenset(told.get("hold", ())), **simple)
 
 
 def _module(number: int, own: Document, told: Document) -> ModuleScript:
-    entry: Document = {"seconds": 0.05, "screens": 2, "texts": 1} | told | own
+    entry: Document = {"seconds": 0.05, "screens": 2, "texts": 1, "audios": 0} | told | own
     name = own.get("name") or (_NAMES[number] if number < len(_NAMES) else f"module{number}")
     category = own.get("category", "base" if number < 2 else "x11")
     return ModuleScript(
@@ -112,6 +117,7 @@ def _module(number: int, own: Document, told: Document) -> ModuleScript:
         dents=own.get("dents", 0),
         screens=entry["screens"],
         texts=entry["texts"],
+        audios=entry["audios"],
     )
 
 
@@ -153,18 +159,23 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def details(
     script: Script, module: ModuleScript, job: Job
 ) -> tuple[Document, dict[str, Picture], dict[str, bytes]]:
-    """A finished module's document as a worker posts it, its pictures by name and its text files."""
+    """A finished module's document as a worker posts it, its pictures by name and its other files."""
     owner = "shared" if script.shared else f"job {job.id}"
     steps: list[Document] = []
     pictures: dict[str, Picture] = {}
     texts: dict[str, bytes] = {}
-    for number in range(1, module.screens + module.texts + 1):
-        last = number == module.screens + module.texts
+    count = module.screens + module.texts + module.audios
+    for number in range(1, count + 1):
+        last = number == count
         result = "fail" if last and module.result == "fail" else "ok"
         if number <= module.screens:
             name = f"{module.name}-{number}.png"
             pictures[name] = shot = picture(f"{owner} {name}", script.image_size)
             steps.append(_screenshot(name, shot.md5, module.name, number, result))
+        elif number > module.screens + module.texts:
+            name = f"{module.name}-{number}-captured.wav"
+            texts[name] = f"RIFF {owner} {name}".encode()
+            steps.append({"audio": name, "result": result})
         else:
             name = f"{module.name}-{number}.txt"
             texts[name] = (

@@ -397,3 +397,16 @@ async def test_answers_are_compressed_and_errors_are_json_for_those_who_ask() ->
 async def test_the_query_is_hashed_as_mojolicious_writes_it(query: str, status: int) -> None:
     async with FakeMaster() as master, caller(master) as client:
         assert (await client.request("POST", f"/api/v1/jobs/9/cancel?{query}")).status == status
+
+
+async def test_everything_a_job_can_leave_is_served() -> None:
+    script = json.dumps({"modules": 1, "screens": 1, "texts": 1, "audios": 1, "terminals": 2, "ulogs": 2})
+    async with FakeSlave() as slave, caller(slave) as client:
+        job = slave.db.jobs[slave.db.create({"TEST": "t", "FAKE_SCRIPT": script}.items())["id"]]
+        await until(lambda: job.state == "done" and job.finalized)
+        details = (await client.get(f"/api/v1/jobs/{job.id}/details")).json()["job"]
+        assert "serial_terminal.txt" in details["logs"]
+        unlisted = ("serial_terminal1.txt", "serial_terminal2.txt", "video_time.vtt", "boot-3-captured.wav")
+        for name in (*unlisted, *details["logs"], *details["ulogs"]):
+            assert (name not in details["logs"]) == (name in (*unlisted, *details["ulogs"]))
+            assert (await client.get(f"/tests/{job.id}/file/{name}")).status == 200

@@ -107,3 +107,19 @@ def test_a_different_status_or_header_is_seen() -> None:
     real = {"status": 404, "headers": {"ETag": "x", "Content-Type": "text/html;charset=UTF-8"}}
     fake = {"status": 200, "headers": {"Content-Type": "application/json"}}
     assert len(disagreements(real, fake)) == 3
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "count"),
+    [
+        ({"id": 1, "state": "done"}, {"id": 2, "state": "done"}, 0),
+        ({"state": "done"}, {"state": "running"}, 1),
+        ({"error": "job 12 is x at /usr/lib/A.pm line 5.\n"}, {"error": "job 3 is x"}, 0),
+        ({"error": "no"}, {"error": "yes"}, 1),
+        ([{"test": "b", "result": "x"}, {"test": "a", "result": "y"}], [{"test": "a", "result": "y"}], 1),
+        ([1, 2], [1], 1),
+        ({"12": {"test": "a", "state": "x"}}, {"34": {"test": "a", "state": "z"}}, 1),
+    ],
+)
+def test_values_are_compared(real: object, fake: object, count: int) -> None:
+    assert len(contradictions({"json": real}, {"json": fake})) == count
