@@ -2,68 +2,27 @@
 
 One SQLite file in WAL mode, readable by the service user alone, since it holds the JOBTOKENs of the jobs. It
 is written from a thread of its own, so that no slot waits for another's disk. Several processes (with
-different slots) may share one file."""
+different slots) may share one file.
+
+A disk that is full, or gone for a while, loses no job: whoever writes waits until it can be written again,
+and meanwhile no new job is taken (`problem`). A file that turns out to be damaged is set aside when it is
+opened the next time; `bridge.recovery` then finds the jobs that were in it."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from pseudoworker.bridge.endings import Ending
+from pseudoworker.bridge.journal_file import JournalError, JournalFile
 from pseudoworker.bridge.lifecycle import Phase, State, Stop
-from pseudoworker.errors import PseudoworkerError
 from pseudoworker.openqa.json import Json
 
-T = TypeVar("T")
-
-VERSION = 1
-"""Of the schema below; `PRAGMA user_version` holds it."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS pairing (
-    master_id INTEGER NOT NULL,
-    master_url TEXT NOT NULL,
-    slot INTEGER NOT NULL,
-    worker_id INTEGER NOT NULL,
-    job TEXT NOT NULL,             -- as received with grab_job, JOBTOKEN included
-    position INTEGER NOT NULL,     -- place in the slot's queue (grab_jobs), 0 for the current job
-    phase TEXT NOT NULL,
-    slave_id INTEGER,
-    stop TEXT,
-    ending TEXT,
-    related INTEGER NOT NULL DEFAULT 0,
-    claimed REAL NOT NULL,
-    changed REAL NOT NULL,
-    PRIMARY KEY (master_url, master_id)
-);
-CREATE INDEX IF NOT EXISTS pairing_slave ON pairing (slave_id);
-CREATE TABLE IF NOT EXISTS acknowledged (
-    master_url TEXT NOT NULL,
-    master_id INTEGER NOT NULL,
-    kind TEXT NOT NULL,            -- what it is: module, file, asset, …
-    name TEXT NOT NULL,
-    value TEXT NOT NULL,
-    PRIMARY KEY (master_url, master_id, kind, name)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS reaper (
-    slave_id INTEGER NOT NULL,
-    slave_url TEXT NOT NULL,
-    since REAL NOT NULL,
-    PRIMARY KEY (slave_url, slave_id)
-) WITHOUT ROWID;
-"""
-
-
-class JournalError(PseudoworkerError):
-    """The journal can not be opened or written; the message names the file and what to do."""
+__all__ = ["Journal", "JournalError", "Pairing"]
 
 
 @dataclass(frozen=True)
@@ -80,32 +39,17 @@ class Pairing:
     """When the job was claimed, in seconds since the epoch."""
 
 
-class Journal:
-    """All methods that are coroutines return when the change is on disk.
+class Journal(JournalFile):
+    """All methods that are coroutines return when the change is on disk; but for `claim` they wait for a disk
+    that can be written again, however long that takes.
 
     `master_url` and `slave_url` scope the rows, so that a process that was pointed to another instance does
     not take the old one's jobs for its own."""
 
     def __init__(self, path: Path, *, master_url: str, slave_url: str) -> None:
-        self.path = path
+        super().__init__(path)
         self._master_url = master_url
         self._slave_url = slave_url
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._database: sqlite3.Connection | None = None
-        self.set_aside: Path | None = None
-        """Where a damaged journal was moved to when this one was opened."""
-
-    async def open(self) -> None:
-        """Open or create the file. A damaged one is set aside under another name (see `set_aside`).
-
-        Raises JournalError when the directory can not be written or the file is of a newer version.
-        """
-        await self._run(self._open)
-
-    async def close(self) -> None:
-        """Finish what was asked for, then close the file."""
-        await self._run(self._close)
-        self._thread.shutdown()
 
     async def pairings(self, slots: Iterable[int]) -> list[Pairing]:
         """The open pairings of these slots, in the order in which a slot works on them."""
@@ -119,7 +63,10 @@ class Journal:
         return [_pairing(row) for row in rows]
 
     async def claim(self, pairings: Sequence[Pairing]) -> None:
-        """Record new pairings, all or none. A job claimed before (and given to us again) starts afresh."""
+        """Record new pairings, all or none. A job claimed before (and given to us again) starts afresh.
+
+        Raises JournalError at once when the journal can not be written: the jobs are not ours then.
+        """
         now = time.time()
         rows = [
             (
@@ -148,14 +95,15 @@ class Journal:
                 rows,
             )
 
-        await self._transaction(write)
+        await self._transaction(write, patient=False)
 
     async def record(self, master_id: int, state: State) -> None:
-        """Write a pairing's new state."""
+        """Write a pairing's new state. A closed one keeps no settings, and no secrets in them."""
         await self._execute(
-            "UPDATE pairing SET phase = ?, slave_id = ?, stop = ?, ending = ?, related = ?, changed = ?"
+            "UPDATE pairing SET phase = ?, slave_id = ?, stop = ?, ending = ?, related = ?, changed = ?,"
+            " job = CASE ? WHEN 'closed' THEN '{}' ELSE job END"
             " WHERE master_url = ? AND master_id = ?",
-            (*_columns(state), time.time(), self._master_url, master_id),
+            (*_columns(state), time.time(), state.phase.value, self._master_url, master_id),
         )
 
     async def move_up(self, master_id: int) -> None:
@@ -168,11 +116,11 @@ class Journal:
     async def acknowledge(self, master_id: int, kind: str, values: Mapping[str, str]) -> None:
         """Remember what the master took of a job: names and their fingerprints, by kind."""
         rows = [(self._master_url, master_id, kind, name, value) for name, value in values.items()]
-        await self._transaction(
-            lambda database: database.executemany(
-                "INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?, ?, ?)", rows
-            )
-        )
+
+        def write(database: sqlite3.Connection) -> None:
+            database.executemany("INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?, ?, ?)", rows)
+
+        await self._transaction(write)
 
     async def acknowledged(self, master_id: int, kind: str) -> dict[str, str]:
         """What `acknowledge` remembered of this kind."""
@@ -239,96 +187,16 @@ class Journal:
 
         return await self._transaction(write)
 
-    # In the journal's own thread:
-
-    def _open(self) -> None:
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            os.chmod(self.path, 0o600)
-        except OSError as error:
-            raise JournalError(
-                f"{self.path}: the journal can not be written: {error.strerror or error};"
-                " give its directory to the service user, or set state_dir in pseudoworker.toml"
-            ) from error
-        try:
-            self._database = self._connect()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                raise JournalError(
-                    f"{self.path}: the journal is locked by another program: {error}"
-                ) from error
-            self.set_aside = self._set_aside()
-            self._database = self._connect()
-
-    def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-        try:
-            database.row_factory = sqlite3.Row
-            version: int = database.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                raise JournalError(
-                    f"{self.path}: the journal is of version {version}, this program knows up to {VERSION};"
-                    " start the newer pseudoworker again, or move the file away"
-                )
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
-            if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("quick_check failed")
-            database.executescript(_SCHEMA)
-            database.execute(f"PRAGMA user_version = {VERSION}")
-        except BaseException:
-            database.close()
-            raise
-        return database
-
-    def _set_aside(self) -> Path:
-        target = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        self.path.rename(target)
-        for suffix in ("-wal", "-shm"):
-            companion = self.path.with_name(self.path.name + suffix)
-            if companion.exists():
-                companion.rename(target.with_name(target.name + suffix))
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        return target
-
-    def _close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-
     async def _query(self, sql: str, values: Sequence[object]) -> list[sqlite3.Row]:
         return await self._run(lambda: self._opened().execute(sql, tuple(values)).fetchall())
 
     async def _execute(self, sql: str, values: Sequence[object]) -> None:
-        await self._run(lambda: self._opened().execute(sql, tuple(values)))
+        # No cursor may leave the journal's thread: freed in another one it resets its statement, which the
+        # connection keeps for the next call and may just be running ("API misuse").
+        def run() -> None:
+            self._opened().execute(sql, tuple(values))
 
-    async def _transaction(self, write: Callable[[sqlite3.Connection], T]) -> T:
-        def run() -> T:
-            database = self._opened()
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                result = write(database)
-            except BaseException:
-                database.execute("ROLLBACK")
-                raise
-            database.execute("COMMIT")
-            return result
-
-        return await self._run(run)
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._database is None:
-            raise JournalError(f"{self.path}: the journal is not open")
-        return self._database
-
-    async def _run(self, call: Callable[[], T]) -> T:
-        try:
-            # A write that was begun is waited for even when the caller is cancelled: it can not be called
-            # back.
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, call))
-        except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: the journal can not be used: {error}") from error
+        await self._run(run)
 
 
 def _columns(state: State) -> tuple[str, int | None, str | None, str | None, int]:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pseudoworker.bridge import journal
+from pseudoworker.bridge import journal_file
 from pseudoworker.bridge.assembly import JOURNAL
 from pseudoworker.bridge.checks.lines import Line, error, ok, warning
 from pseudoworker.bridge.owner import lock_path
@@ -88,10 +88,10 @@ def _journal(directory: Path) -> Line:
             database.close()
     except sqlite3.Error as failure:
         state, version = str(failure), 0
-    if version > journal.VERSION:
+    if version > journal_file.VERSION:
         return error(
             topic,
-            f"{path} is of version {version}, this release knows up to {journal.VERSION}",
+            f"{path} is of version {version}, this release knows up to {journal_file.VERSION}",
             "start the newer pseudoworker again, or move the file away",
         )
     if state != "ok":
