@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.control import digest, dump
@@ -33,7 +34,8 @@ def differences(slave: FakeOpenQA, ran: Job, master: FakeOpenQA, shown: Job) -> 
     for name in _OURS & set(texts):
         if name not in shown_texts:
             found.append(f"file {name} is missing on the master")
-    if ran.token and any(ran.token.encode() in content for content in shown.files.values()):
+    contents = (*shown.files.values(), *shown.ulogs.values(), json.dumps(right["modules"]).encode())
+    if any(token.encode() in content for token in ran.tokens for content in contents):
         found.append("the slave's JOBTOKEN is on the master")
     return found
 

@@ -313,6 +313,7 @@ class Database:
         token = secrets.token_hex(8)
         for job in jobs:
             job.assigned, job.t_started, job.token = worker, None, token
+            job.tokens.append(token)
             worker.jobs[job.id] = job
             self.enter(job, "assigned")
             self.register_assets(job)

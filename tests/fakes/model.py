@@ -119,6 +119,8 @@ class Job:
     worker: Worker | None = None
     """The worker that executes it now."""
     token: str = ""
+    tokens: list[str] = field(default_factory=list)
+    """Every JOBTOKEN that it ever had."""
     parents: dict[Edge, list[int]] = field(default_factory=lambda: {edge: [] for edge in Edge})
     children: dict[Edge, list[int]] = field(default_factory=lambda: {edge: [] for edge in Edge})
     modules: dict[str, Module] = field(default_factory=dict)
