@@ -325,13 +325,14 @@ def _begin(state: State) -> Step:
 
 
 def _provided(state: State, related: bool) -> Step:
-    if state.phase is not Phase.PROVIDING:
+    # from CLAIMED after a restart of the process, which has no other beginning
+    if state.phase not in (Phase.CLAIMED, Phase.PROVIDING):
         return state, ()
     return replace(state, phase=Phase.CREATING, related=related), (Create(),)
 
 
 def _failed(state: State, reason: str) -> Step:
-    if state.phase not in (Phase.PROVIDING, Phase.CREATING):
+    if state.phase not in (Phase.CLAIMED, Phase.PROVIDING, Phase.CREATING):
         return state, ()
     return _end(state, endings.failure(reason), state.phase)
 

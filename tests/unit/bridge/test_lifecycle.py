@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pseudoworker.bridge.endings import Ending
 from pseudoworker.bridge.lifecycle import (
@@ -90,7 +90,7 @@ def test_a_job_from_claim_to_end() -> None:
     assert state.phase is Phase.CLOSED
 
 
-@pytest.mark.parametrize("phase", [Phase.PROVIDING, Phase.CREATING])
+@pytest.mark.parametrize("phase", [Phase.CLAIMED, Phase.PROVIDING, Phase.CREATING])
 def test_what_can_not_be_run_ends_with_its_reason(phase: Phase) -> None:
     ending = Ending("incomplete", "asset failure: no disk")
     state, commands = after(Failed("asset failure: no disk"), state=State(phase))
@@ -267,7 +267,13 @@ class Life(RuleBasedStateMachine):
         """The slave job that a POST made, known or not to the driver: a search finds it after a crash."""
         self.told = 0
         self.slave_state = "scheduled"
-        self.happen(Began())
+
+    @initialize(crashed=st.booleans())
+    def begin(self, crashed: bool) -> None:
+        if crashed:
+            self.crash()
+        else:
+            self.happen(Began())
 
     def happen(self, event: Event) -> None:
         self.state, commands = step(self.state, event)
