@@ -66,6 +66,10 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
             configuration, master=master, slave=slave, pairing=journal.slave_of, acknowledgements=journal
         )
         stack.push_async_callback(assets.close)
+
+        async def problem() -> str | None:
+            return await journal.obstacle() or await assets.provider.problem()
+
         commands = SlaveCommands(slave, ca_file=configuration.slave.ca_file)
         developer = DeveloperRelay(
             configuration.developer, commands, slave_url=lambda job_id: f"{slave.url}/tests/{job_id}"
@@ -89,7 +93,7 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
             ),
             availability=Availability(
                 fetch=lambda: capacity(slave),
-                obstacle=Obstacles(lambda: ask_for_operator(slave), assets.provider.problem),
+                obstacle=Obstacles(lambda: ask_for_operator(slave), problem),
                 slots=crew.states,
                 loads=crew.loads,
                 changed=crew.offer,

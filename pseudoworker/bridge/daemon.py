@@ -112,7 +112,8 @@ class Daemon:
                 "availability": services.availability.run(),
                 "reaper": services.reaper.run(),
                 "helpers": self._sweep(services),
-                "journal": self._prune(services),
+                "journal": services.journal.watch(),
+                "pruning": self._prune(services),
                 "slots": crew.run(),
                 "watchdog": Watchdog(self._notifier, lambda: self._beats(services)).run(),
             }

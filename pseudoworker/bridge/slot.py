@@ -212,6 +212,7 @@ class Slot:
         except JournalError as error:
             self._logger.error("Rejecting jobs %s: %s", ids, error)
             await self._reject(ids, str(error))
+            self._services.availability.wake()
             return
         for pairing in pairings:
             self._start(pairing, resumed=False)
