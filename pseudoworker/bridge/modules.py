@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pseudoworker.bridge.journal import Journal
-from pseudoworker.bridge.transfer import Transfer, Transfers
+from pseudoworker.bridge.step_files import StepFiles
+from pseudoworker.bridge.transfer import Transfers
 from pseudoworker.master.job import MasterJob, StatusAnswer
 from pseudoworker.openqa import states
 from pseudoworker.openqa.errors import NotFound
 from pseudoworker.openqa.json import Json
 from pseudoworker.openqa.views import JobView, ModuleView
-from pseudoworker.slave.results import Details, SlaveResults
+from pseudoworker.slave.results import Details, SlaveResults, digest_of_texts
 from pseudoworker.slave.steps import ModuleReport
 
 ORDERED = "module order"
@@ -58,8 +60,8 @@ class Progress:
     """Modules that stand in the master's list, with their scripts."""
     reported: dict[str, Reported] = field(default_factory=dict)
     """Modules whose details the master took."""
-    complete: set[str] = field(default_factory=set)
-    """Finished modules whose screenshots and texts are all there."""
+    complete: dict[str, str] = field(default_factory=dict)
+    """Finished modules whose screenshots and texts are all there, with the digest of the texts."""
     shown: set[str] = field(default_factory=set)
     """Modules that the master shows with a result or as running."""
 
@@ -78,24 +80,27 @@ class ModuleRelay:
         scrub: Callable[[bytes], bytes],
         note: Callable[[str], None],
         relayed: Callable[[int], None],
-        completed: Callable[[str], None],
+        completed: Callable[[str, str], None],
     ) -> None:
         """`scrub` takes secrets of the slave out of a text; `note` is told what could not be relayed;
-        `relayed` the bytes that were sent; `completed` the module whose files are all on the master."""
+        `relayed` the bytes that were sent; `completed` the module whose files are all on the master, and the
+        digest of its texts."""
         self._master = master
         self._slave = slave
         self._journal = journal
-        self._transfers = transfers
         self._scripts = scripts
         self._note = note
-        self._relayed = relayed
         self._scrub = scrub
         self._completed = completed
+        self._files = StepFiles(
+            master=master,
+            slave=slave,
+            transfers=transfers,
+            scrub=scrub,
+            relayed=relayed,
+            arrived=self._arrived,
+        )
         self._posting = asyncio.Lock()
-        self._bringing: set[str] = set()
-        """Reported modules whose files are on their way."""
-        self._sent: set[str] = set()
-        """Screenshots (md5) and files that are on the master or on their way."""
         self.progress = Progress()
 
     async def load(self) -> None:
@@ -106,7 +111,7 @@ class ModuleRelay:
         self.progress = Progress(
             ordered=await self._journal.acknowledged(job_id, ORDERED),
             reported=reported,
-            complete=set(await self._journal.acknowledged(job_id, COMPLETE)),
+            complete=await self._journal.acknowledged(job_id, COMPLETE),
             shown=set(reported),
         )
 
@@ -116,8 +121,7 @@ class ModuleRelay:
         job_id = self._master.job_id
         stale = sorted(self.progress.shown)
         self.progress = Progress(ordered=self.progress.ordered)
-        self._sent.clear()
-        self._bringing.clear()
+        self._files.forget()
         await self._journal.forget(job_id)
         await self._journal.acknowledge(job_id, ORDERED, self.progress.ordered)
         if stale:
@@ -155,12 +159,14 @@ class ModuleRelay:
         moment."""
         due = self._due(view, final=final, paused=bool(paused))
         fingerprints: Mapping[str, str] = {}
+        texts: Mapping[str, Mapping[str, bytes]] = {}
         reports: dict[str, ModuleReport] = {}
         unfinished: dict[str, ModuleReport] = {}
         whole = True
         if due:
             details = await self._slave.details(view.id)
             fingerprints = {module.name: module.fingerprint for module in details.modules}
+            texts = {module.name: module.texts for module in details.modules}
             for module in due:
                 before = self.progress.reported.get(module.name)
                 unchanged = before is not None and before.fingerprint == fingerprints.get(module.name)
@@ -177,12 +183,21 @@ class ModuleRelay:
         if reported:
             self.progress.reported.update(reported)
             self.progress.shown.update(reported)
-            self.progress.complete -= reported.keys()
+            for name in reported:
+                self.progress.complete.pop(name, None)
             values = {name: str(value) for name, value in reported.items()}
             await self._journal.acknowledge(self._master.job_id, REPORTED, values)
         for name, module_report in {**reports, **unfinished}.items():
-            self._bring(view.id, name, module_report, answer)
+            self._files.bring(view.id, name, module_report, answer.known_images, texts.get(name, {}))
         return whole
+
+    def mend(self, slave_id: int, details: Details) -> None:
+        """The slave job has ended and nothing is on its way any more: bring those texts again that were read
+        before the slave had all of them."""
+        for module in details.modules:
+            sent = self.progress.complete.get(module.name)
+            if sent is not None and sent != digest_of_texts(module.texts):
+                self._files.bring_texts(slave_id, module.name, module.texts)
 
     def _due(self, view: JobView, *, final: bool, paused: bool) -> list[ModuleView]:
         if final:
@@ -199,7 +214,7 @@ class ModuleRelay:
 
     def _is_settled(self, name: str) -> bool:
         """Whether the files of a reported module are on the master or on their way."""
-        return name in self.progress.complete or name in self._bringing
+        return name in self.progress.complete or self._files.are_coming(name)
 
     async def _report(
         self, slave_id: int, module: ModuleView, details: Details, *, final: bool
@@ -235,13 +250,23 @@ class ModuleRelay:
             status["test_order"] = list(order.values())
             self.progress.ordered.update({name: str(entry["script"]) for name, entry in order.items()})
         if reports:
-            status["result"] = {name: found.document for name, found in reports.items()}
+            status["result"] = {name: self._scrubbed(found.document) for name, found in reports.items()}
         answer = await self.post(view, status)
         if order:
             await self._journal.acknowledge(
                 self._master.job_id, ORDERED, {name: self.progress.ordered[name] for name in order}
             )
         return answer
+
+    def _arrived(self, module: str, digest: str) -> None:
+        self.progress.complete[module] = digest
+        self._completed(module, digest)
+
+    def _scrubbed(self, document: dict[str, Json]) -> dict[str, Json]:
+        text = json.dumps(document).encode()
+        scrubbed = self._scrub(text)
+        # What a test puts into the title of a step may hold the secret, which is of letters and digits.
+        return document if scrubbed == text else dict(json.loads(scrubbed))
 
     async def _order(self, view: JobView, reports: Mapping[str, ModuleReport]) -> dict[str, dict[str, Json]]:
         """Entries of `test_order` for modules that the master does not know, in the order of the slave."""
@@ -254,62 +279,6 @@ class ModuleRelay:
             module.name: brought_along.get(module.name) or _entry(module, scripts[module.name])
             for module in new
         }
-
-    def _bring(self, slave_id: int, module: str, found: ModuleReport, answer: StatusAnswer) -> None:
-        """Have the files of a reported module brought over, but for those that the master knows."""
-        parts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
-        for md5, name in found.images.items():
-            if md5 in answer.known_images or md5 in self._sent:
-                continue
-            self._sent.add(md5)
-            parts.append((f"screenshot {name}", self._image(slave_id, md5, name, thumb=False)))
-            parts.append((f"thumbnail of {name}", self._image(slave_id, md5, name, thumb=True)))
-        for name, content in [*found.texts.items(), *((name, None) for name in found.audio)]:
-            if name in answer.known_files or name in self._sent:
-                continue
-            self._sent.add(name)
-            parts.append((name, self._file(slave_id, module, name, content, is_text=name in found.texts)))
-        self._bringing.add(module)
-        missing = len(parts)
-
-        def arrived() -> None:
-            nonlocal missing
-            missing -= 1
-            if missing <= 0 and module in self._bringing:
-                self._bringing.discard(module)
-                self.progress.complete.add(module)
-                self._completed(module)
-
-        if not parts:
-            arrived()
-        for label, bring in parts:
-            self._transfers.add(Transfer(label, bring, arrived))
-
-    def _image(self, slave_id: int, md5: str, name: str, *, thumb: bool) -> Callable[[], Awaitable[None]]:
-        async def bring() -> None:
-            fetch = self._slave.thumbnail if thumb else self._slave.image
-            content = await fetch(slave_id, name)
-            await self._master.upload_image(md5, name, content, thumb=thumb)
-            self._relayed(len(content))
-
-        return bring
-
-    def _file(
-        self, slave_id: int, module: str, name: str, content: bytes | None, *, is_text: bool
-    ) -> Callable[[], Awaitable[None]]:
-        async def bring() -> None:
-            found = content
-            if found is None:
-                found = await (
-                    self._slave.text(slave_id, module, name)
-                    if is_text
-                    else self._slave.step_file(slave_id, name)
-                )
-            found = self._scrub(found)
-            await self._master.upload_file(name, found)
-            self._relayed(len(found))
-
-        return bring
 
 
 def _entry(module: ModuleView, script: str) -> dict[str, Json]:

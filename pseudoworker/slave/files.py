@@ -18,6 +18,10 @@ KNOWN_UNLISTED = (
 )
 
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
+
+
 @dataclass(frozen=True)
 class ResultFile:
     """One file to fetch from the slave and to upload to the master under the same name."""
@@ -79,6 +83,16 @@ def image_path(job_id: int, name: str) -> str:
 def thumbnail_path(job_id: int, name: str) -> str:
     """Where the thumbnail of a screenshot is read by the screenshot's name in the job."""
     return f"/tests/{job_id}/images/thumb/{name}"
+
+
+def seems_whole(content: bytes) -> bool:
+    """Whether a picture (PNG) or a sound (WAV) is all there, as far as its format tells; an empty file is
+    not."""
+    if content.startswith(_PNG):
+        return content.endswith(_PNG_END)
+    if content.startswith(b"RIFF"):
+        return len(content) >= 8 + int.from_bytes(content[4:8], "little")
+    return bool(content)
 
 
 def is_safe(name: str) -> bool:

@@ -1,5 +1,6 @@
 """Reading the results of a slave job: its details, the raw document of each module, and its files."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ class ModuleDetails:
     fingerprint: str
     """Changes when there is something new to relay; to be compared, nothing else."""
     steps: int
+    texts: Mapping[str, bytes]
+    """Contents of the text steps by file name, as far as the slave could read them. While the slave's worker
+    uploads one, what is read may be cut."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,14 @@ class Details:
     def result_files(self) -> ResultFiles:
         """Every file that is worth fetching once the job has ended."""
         return result_files(self.logs, self.ulogs)
+
+
+def digest_of_texts(texts: Mapping[str, bytes]) -> str:
+    """A hash of texts and their names, empty when there are none."""
+    if not texts:
+        return ""
+    lines = (f"{name} {hashlib.sha256(texts[name]).hexdigest()}\n" for name in sorted(texts))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 class SlaveResults:
@@ -142,6 +154,7 @@ def parse_details(document: Json, *, url: str = "") -> Details:
                 result=result if isinstance(result, str) else NONE,
                 fingerprint=fingerprint(steps, result, module.get("execution_time")),
                 steps=len(steps),
+                texts=dict(text for step in steps if (text := _text(step)) is not None),
             )
         )
         for step in steps:
@@ -152,6 +165,20 @@ def parse_details(document: Json, *, url: str = "") -> Details:
             ):
                 md5_of[shot] = md5
     return Details(tuple(modules), md5_of, _names(job.get("logs")), _names(job.get("ulogs")))
+
+
+def _text(step: Json) -> tuple[str, bytes] | None:
+    """Name and content of a step's text; None where there is none, or a note in place of one that the slave
+    could not read (`JobModules.pm`, `results`)."""
+    if not isinstance(step, dict):
+        return None
+    name, content = step.get("text"), step.get("text_data")
+    if not isinstance(name, str) or not isinstance(content, str):
+        return None
+    if content in (f"Unable to read {name}.", f"Unable to decode {name}."):
+        return None
+    # "replace" concerns half surrogates only, which no text file can have held.
+    return name, content.encode("utf-8", "replace")
 
 
 def _md5(step: Mapping[str, Json]) -> str | None:

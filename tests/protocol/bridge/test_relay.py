@@ -78,6 +78,39 @@ async def test_a_slave_job_cancelled_by_its_user(tmp_path: Path) -> None:
         assert pair.violations() == []
 
 
+async def test_a_text_that_was_read_half_written_is_mended(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config):
+            slave_job = await started(pair, job)
+            name = next(name for name in slave_job.files if name.startswith("boot-"))
+            await until(lambda: name in job.files, 20, lambda: pair.story(job))
+            slave_job.files[name] += b"and its second half"
+            pair.slave.run_of(slave_job).open("login")
+            await pair.done(job)
+        assert pair.differences(job) == []
+        assert pair.violations() == []
+
+
+async def test_a_restart_on_the_slave_brings_new_texts_under_old_names(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config):
+            old = await started(pair, job)
+            name = next(name for name in old.files if name.startswith("boot-"))
+            await until(lambda: name in job.files, 20, lambda: pair.story(job))
+            job.files[name] = b"of the first run"
+            pair.slave.db.restart(old)
+            await until(lambda: old.clone_id is not None, 10)
+            clone = pair.slave.db.jobs[old.clone_id or 0]
+            await until(lambda: clone.state == "running", 20, lambda: pair.story(job))
+            pair.slave.run_of(clone).open("login")
+            await pair.done(job)
+        assert pair.differences(job) == []
+
+
 async def test_a_slave_job_deleted_under_our_feet(tmp_path: Path) -> None:
     async with FakePair() as pair:
         config = pair.write_config(tmp_path)

@@ -6,7 +6,7 @@ import pytest
 from pseudoworker.openqa.errors import Garbage, NotFound, UnsafeName
 from pseudoworker.openqa.json import Json
 from pseudoworker.slave.capacity import capacity, workers
-from pseudoworker.slave.results import SlaveResults, parse_details
+from pseudoworker.slave.results import SlaveResults, digest_of_texts, parse_details
 from tests.protocol.rooms.site import Answer, Asked, Said, Site, client_of, serving
 from tests.recordings.rooms import recorded
 
@@ -185,6 +185,37 @@ def test_odd_parts_of_details_are_nothing() -> None:
     assert not details.md5_of
     assert details.logs == ("vars.json",)
     assert details.ulogs == ()
+
+
+def test_texts_of_details_but_not_notes_in_their_place() -> None:
+    details = parse_details(
+        {
+            "job": {
+                "testresults": [
+                    {
+                        "name": "a",
+                        "result": "passed",
+                        "details": [
+                            {"text": "a-1.txt", "text_data": "gr\u00fc\u00dfe"},
+                            {"text": "a-2.txt", "text_data": ""},
+                            {"text": "a-3.txt", "text_data": "Unable to read a-3.txt."},
+                            {"text": "a-4.txt", "text_data": "Unable to decode a-4.txt."},
+                            {"text": "a-5.txt"},
+                            {"text": ["a-6.txt"], "text_data": "x"},
+                        ],
+                    }
+                ]
+            }
+        }
+    )
+    (module,) = details.modules
+    assert module.texts == {"a-1.txt": "gr\u00fc\u00dfe".encode(), "a-2.txt": b""}
+
+
+def test_the_digest_of_texts_tells_names_and_contents_apart() -> None:
+    texts = [{}, {"a": b""}, {"a": b"1"}, {"b": b"1"}, {"a": b"1", "b": b""}, {"a": b"", "b": b"1"}]
+    assert len({digest_of_texts(some) for some in texts}) == len(texts)
+    assert digest_of_texts({"a": b"1", "b": b"2"}) == digest_of_texts({"b": b"2", "a": b"1"})
 
 
 async def test_recorded_workers() -> None:

@@ -1,11 +1,15 @@
+import pytest
+
 from pseudoworker.slave.files import (
     KNOWN_UNLISTED,
     ResultFile,
     file_path,
     image_path,
     result_files,
+    seems_whole,
     thumbnail_path,
 )
+from tests.fakes.script import picture
 
 
 def test_everything_listed_and_everything_known() -> None:
@@ -44,3 +48,22 @@ def test_paths() -> None:
     assert file_path(7, "details-a#1.json") == "/tests/7/file/details-a#1.json"
     assert image_path(7, "a b?.png") == "/tests/7/images/a b?.png"
     assert thumbnail_path(7, "a.png") == "/tests/7/images/thumb/a.png"
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 100, len(picture("x", 300).content) - 1])
+def test_a_picture_is_whole_when_its_end_is_there(length: int) -> None:
+    content = picture("x", 300).content
+    assert seems_whole(content)
+    # The first bytes alone do not tell that they belong to a picture.
+    assert seems_whole(content[:length]) == (0 < length < 8)
+
+
+def test_a_sound_is_whole_when_it_is_as_long_as_it_says() -> None:
+    sound = b"RIFF" + (36).to_bytes(4, "little") + b"x" * 36
+    assert seems_whole(sound)
+    assert not seems_whole(sound[:-1])
+
+
+def test_of_other_files_only_empty_ones_are_not_whole() -> None:
+    assert seems_whole(b"text")
+    assert not seems_whole(b"")
