@@ -39,9 +39,13 @@ SESSION_DELAY = 5.0
 """Seconds that a command may come before the message of the session that it belongs to: they take different
 ways."""
 
-FAILED_FOR = 10.0
+FAILED_FOR = 5.0
 """Seconds for which a slave job's developer mode that could not be reached is not tried again: pages try
 every two."""
+
+PATIENCE = 3
+"""Failures in succession after which that is told: os-autoinst opens its command server some seconds after
+the job has started."""
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -145,14 +149,9 @@ class DeveloperJob:
         try:
             commands = await self._connect()
         except OpenQAError as error:
-            self._tell(f"Developer mode cannot reach the slave job ({error}); use that of the slave itself")
+            self._log.debug("Developer mode: %s", error)
             await session.close(INTERNAL_ERROR, "the slave job's command server cannot be reached")
             return
-        if commands.why_status_only is not None:
-            self._tell(
-                "Developer mode only shows the state of the test, since the command server of the slave's"
-                f" worker cannot be reached ({commands.why_status_only}); use that of the slave itself"
-            )
         up = asyncio.create_task(self._forward_commands(session, commands))
         down = asyncio.create_task(self._forward_messages(session, commands))
         try:
@@ -177,10 +176,17 @@ class DeveloperJob:
         if self._slave_job is None:
             raise Unreachable("the slave has not started the job yet")
         try:
-            return await self._slave.connect(self._slave_job)
+            commands = await self._slave.connect(self._slave_job)
         except OpenQAError as error:
-            self._failure = _Failure(error, now + FAILED_FOR)
+            count = 1 if self._failure is None else self._failure.count + 1
+            self._failure = _Failure(error, now + FAILED_FOR, count)
+            if count == PATIENCE:
+                self._tell(
+                    f"Developer mode cannot reach the slave job ({error}); use that of the slave itself"
+                )
             raise
+        self._failure = None
+        return commands
 
     async def _forward_commands(self, session: Session, commands: Commands) -> None:
         while (text := await session.receive()) is not None:
@@ -196,6 +202,11 @@ class DeveloperJob:
         while True:
             message = await commands.receive()
             self._observe(message)
+            if commands.why_status_only is not None and commands.status:
+                self._tell(
+                    "Developer mode only shows the state of the test, since the command server of the slave's"
+                    f" worker cannot be reached ({commands.why_status_only}); use that of the slave itself"
+                )
             if not await session.send(encode(message).decode()):
                 return
 
@@ -264,3 +275,4 @@ class DeveloperJob:
 class _Failure:
     error: OpenQAError
     until: float
+    count: int

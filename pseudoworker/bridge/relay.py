@@ -89,7 +89,7 @@ class Relay:
         )
         self.live = services.live_relay(self._wake_up, story.tell, logger)
         self._developer: DeveloperJob | None = None
-        self._upload_progress: UploadProgress | None = None
+        self._upload_progress = UploadProgress(master)
         self._wake = asyncio.Event()
         self._posted = 0.0
         self._completions: set[asyncio.Task[None]] = set()
@@ -102,10 +102,6 @@ class Relay:
         )
         if self._developer is not None:
             self._master.cmd_srv_url = self._developer.cmd_srv_url
-
-    def registered(self, port_delta: int) -> None:
-        """The master told where its live handler is."""
-        self._upload_progress = UploadProgress(self._services.master, self._master.job_id, port_delta)
 
     async def follow(self, slave_id: int) -> None:
         """From now on the slave job is this one."""
@@ -249,7 +245,7 @@ class Relay:
 
     async def _post_progress(self, view: JobView) -> None:
         """While somebody has a developer session, tell the live handler how far the upload is."""
-        if self._developer is None or not self._developer.in_session or self._upload_progress is None:
+        if self._developer is None or not self._developer.in_session:
             return
         running = self._modules.running(view)
         progress = Progress(
@@ -258,8 +254,7 @@ class Relay:
             images=self._transfers.outstanding,
             files=0,
         )
-        if (error := await self._upload_progress.post(progress)) is not None:
-            self._logger.warning("Failed to post upload progress to liveviewhandler: %s", error)
+        await self._upload_progress.post(progress)
 
     def _scrubber(self) -> Scrubber:
         return Scrubber(self._slave_tokens, self._job_token)

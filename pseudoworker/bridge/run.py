@@ -131,7 +131,7 @@ class JobRun:
     def registered(self, registration: Registration) -> None:
         """The slot was registered again."""
         self._master.worker_id = registration.worker_id
-        self.relay.registered(registration.port_delta)
+        self._master.port_delta = registration.port_delta
 
     def reconnected(self) -> None:
         """The websocket was closed for a while: a stop command may have been lost."""

@@ -243,6 +243,8 @@ class Slot:
             self._services.master, pairing.master_id, worker_id, worker_hostname=worker.worker_hostname
         )
         run = JobRun(self._services, pairing, master=master, resumed=resumed, changed=self._changed)
+        if self._registration is not None:
+            run.registered(self._registration)
         self._queue.append(run)
         self._empty.clear()
         task = asyncio.create_task(run.run(), name=f"job {pairing.master_id}")

@@ -11,7 +11,7 @@ from pseudoworker.master.registration import PORT_DELTA
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import Garbage, OpenQAError, Refused
 from pseudoworker.openqa.json import Json
-from pseudoworker.openqa.retry import ARTEFACT, DUPLICATE, READ, SET_DONE, STATUS
+from pseudoworker.openqa.retry import ARTEFACT, DUPLICATE, PROBE, READ, SET_DONE, STATUS
 from pseudoworker.openqa.views import JobView, parse_job
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class MasterJob:
         self.worker_hostname = worker_hostname
         self.cmd_srv_url = cmd_srv_url
         self._client = client
-        self._port_delta = port_delta
+        self.port_delta = port_delta
         self._path = f"/api/v1/jobs/{job_id}"
 
     async def post_status(self, status: Mapping[str, Json] | None = None) -> StatusAnswer:
@@ -203,8 +203,8 @@ class MasterJob:
             await self._client.post_json(
                 f"/liveviewhandler{self._path}/upload_progress",
                 dict(progress),
-                policy=STATUS,
-                port_delta=self._port_delta,
+                policy=PROBE,
+                port_delta=self.port_delta,
             )
         except OpenQAError as error:
             log.warning("Failed to post upload progress to liveviewhandler: %s", error)

@@ -251,20 +251,46 @@ async def test_an_unreachable_command_server_leaves_the_status_of_the_slaves_liv
         {"WORKER_HOSTNAME": "user@127.0.0.1"},
     ],
 )
-async def test_no_developer_mode_at_all_is_said_and_not_tried_all_the_time(
-    properties: dict[str, str],
+async def test_no_developer_mode_at_all_is_said_once(
+    properties: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(developer, "FAILED_FOR", 0)
     async with slave_instance() as slave, bridged(slave) as bridge:
         slave.worker["properties"] = {**_properties(slave), **properties}
-        for _ in range(3):
-            async with connect(bridge.url, proxy=None) as handler:
-                with pytest.raises(ConnectionClosed) as end:
-                    await message(handler)
-                assert end.value.rcvd is not None
-                assert end.value.rcvd.code == 1011
-        assert slave.asked == 1
-        assert len(bridge.notes) == 1
+        for count in range(1, 6):
+            await _is_closed(bridge)
+            assert len(bridge.notes) == (1 if count >= developer.PATIENCE else 0)
         assert bridge.notes[0].endswith("http://slave/tests/7#live")
+
+
+async def test_the_pages_do_not_make_us_ask_the_slave_all_the_time() -> None:
+    async with slave_instance() as slave, bridged(slave) as bridge:
+        slave.worker["properties"] = {}
+        for _ in range(5):
+            await _is_closed(bridge)
+        assert slave.asked == 1
+
+
+async def test_a_command_server_that_comes_late_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(developer, "FAILED_FOR", 0)
+    async with slave_instance() as slave, bridged(slave) as bridge:
+        properties, slave.worker["properties"] = _properties(slave), {}
+        for _ in range(developer.PATIENCE - 1):
+            await _is_closed(bridge)
+        slave.worker["properties"] = properties
+        async with connect(bridge.url, proxy=None) as handler:
+            assert await ask(handler, {"cmd": "status"}) == STATUS
+        slave.worker["properties"] = {}
+        await _is_closed(bridge)
+        assert not bridge.notes
+
+
+async def _is_closed(bridge: Bridge) -> None:
+    async with connect(bridge.url, proxy=None) as handler:
+        with pytest.raises(ConnectionClosed) as end:
+            await message(handler)
+        assert end.value.rcvd is not None
+        assert end.value.rcvd.code == 1011
 
 
 async def test_a_restart_on_the_slave_ends_the_connection_and_the_next_goes_to_the_new_job() -> None:
