@@ -55,7 +55,9 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
         await journal.open()
         stack.push_async_callback(journal.close)
         slave_jobs = SlaveJobs(slave)
-        creation = Creation(slave_jobs, group=configuration.group, limit=SLAVE_OUTAGE)
+        reaper = Reaper(journal, slave_jobs)
+        creation = Creation(slave_jobs, group=configuration.group, limit=SLAVE_OUTAGE, cancel=reaper.cancel)
+        stack.push_async_callback(creation.close)
         live_source = LiveSource(slave.url, tls=tls_context(configuration.slave.ca_file))
 
         async def master_view(job_id: int) -> JobView:
@@ -83,7 +85,7 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
             slave_results=SlaveResults(slave),
             watcher=Watcher(slave_jobs, limits.poll_interval),
             journal=journal,
-            reaper=Reaper(journal, slave_jobs),
+            reaper=reaper,
             creation=creation,
             clusters=Clusters(
                 why_not=lambda view: _why_not(configuration, view),

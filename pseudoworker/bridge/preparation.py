@@ -42,11 +42,7 @@ class Preparation:
         """Gather the cluster and bring the assets; whether other jobs belong to it. Raises NotRunnable."""
         with _as_reason():
             services, job = self._services, self._job
-            settings = for_slave(
-                job.settings,
-                report_url=services.master_url(job.id),
-                to_slave=services.configuration.classes.to_slave,
-            )
+            settings = self._own_settings()
             cluster = await self._patience.until_done(
                 lambda: services.clusters.gather(job.id, services.master_view)
             )
@@ -64,12 +60,12 @@ class Preparation:
         """The slave job, posted together with its cluster. `doubtful` says that it may have been posted
         before. Raises NotRunnable."""
         with _as_reason():
+            if doubtful and (earlier := await self._earlier()) is not None:
+                return earlier
             if self._settings is None or self._cluster is None:
                 await self.prepare()
             assert self._settings is not None
             assert self._cluster is not None
-            if doubtful:
-                self._services.creation.doubt(self._job.id)
             slave_id = await self._services.clusters.create(self._job.id, self._cluster, self._settings)
         await self.release()
         return slave_id
@@ -77,6 +73,20 @@ class Preparation:
     async def release(self) -> None:
         """Let go of what was held on the slave for the job; again is harmless."""
         await self._held.release()
+
+    async def _earlier(self) -> int | None:
+        """What was posted before. A cluster was posted whole or not at all, so each of its jobs looks for
+        itself: its relatives may be further already."""
+        settings = self._own_settings()
+        return await self._patience.until_done(lambda: self._services.creation.earlier(settings))
+
+    def _own_settings(self) -> dict[str, str]:
+        services = self._services
+        return for_slave(
+            self._job.settings,
+            report_url=services.master_url(self._job.id),
+            to_slave=services.configuration.classes.to_slave,
+        )
 
     async def _coming(self, cluster: Cluster) -> frozenset[Asset] | None:
         """What the jobs that this one follows directly will publish on the slave; None when it follows

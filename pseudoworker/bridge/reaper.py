@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
-from pseudoworker.bridge.journal import Journal
 from pseudoworker.openqa.errors import OpenQAError
-from pseudoworker.openqa.retry import PROBE
-from pseudoworker.slave.jobs import SlaveJobs
+from pseudoworker.openqa.retry import PROBE, Policy
 
 logger = logging.getLogger(__name__)
 
@@ -16,10 +15,34 @@ PAUSE = 5.0
 LONGEST_PAUSE = 300.0
 
 
+class Jobs(Protocol):
+    """What is needed of `SlaveJobs`."""
+
+    async def cancel(self, job_id: int, *, policy: Policy) -> bool:
+        """Cancel a job; False when it does not exist."""
+        ...
+
+
+class ToReap(Protocol):
+    """What is needed of the journal."""
+
+    async def reap(self, slave_id: int) -> None:
+        """Remember that a slave job is to be cancelled."""
+        ...
+
+    async def reaped(self, slave_id: int) -> None:
+        """It was cancelled, or is gone."""
+        ...
+
+    async def to_reap(self) -> list[int]:
+        """All that are still to be cancelled."""
+        ...
+
+
 class Reaper:
     """Cancels slave jobs, and remembers in the journal those that could not be cancelled yet."""
 
-    def __init__(self, journal: Journal, jobs: SlaveJobs) -> None:
+    def __init__(self, journal: ToReap, jobs: Jobs) -> None:
         self._journal = journal
         self._jobs = jobs
         self._more = asyncio.Event()
@@ -34,11 +57,11 @@ class Reaper:
         """Try again what did not succeed, until cancelled."""
         pause = PAUSE
         while True:
+            self._more.clear()
             waiting = await self._journal.to_reap()
             done = [await self._try(slave_id) for slave_id in waiting]
             if all(done):
                 pause = PAUSE
-                self._more.clear()
                 await self._more.wait()
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,7 +1,7 @@
 """Jobs on the slave: create them, find them again, look at them, stop them."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pseudoworker.errors import PseudoworkerError
@@ -9,6 +9,7 @@ from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import Garbage, NotFound, Refused
 from pseudoworker.openqa.json import Json
 from pseudoworker.openqa.retry import CANCEL, CREATE, POLL, READ, Policy
+from pseudoworker.openqa.states import FINAL_STATES
 from pseudoworker.openqa.values import positive_int
 from pseudoworker.openqa.views import JobView, parse_job, parse_jobs
 from pseudoworker.slave.posting import NewJob, form_fields
@@ -103,6 +104,18 @@ class SlaveJobs:
             job = await self._scan(report_url, settings, after)
         return None if job is None else await self.latest_clone(job)
 
+    async def posted(self, report_url: str, settings: Mapping[str, str]) -> frozenset[int]:
+        """The ids of the jobs that were posted for a master job and can still be run, restarts not counted.
+
+        Where settings can not be searched only the newest hundred jobs of the scenario are looked at.
+        """
+        try:
+            jobs = [job async for job in self._by_setting(report_url)]
+        except _CannotSearchSettings:
+            answer = await self._list([*_scenario(settings), ("limit", str(_PAGE))], READ)
+            jobs = [job for job in answer.jobs.values() if job.settings.get(FEDERATED_REPORT) == report_url]
+        return frozenset(job.id for job in jobs if job.origin_id is None and job.state not in FINAL_STATES)
+
     async def newest_id(self) -> int:
         """Return the id of the slave's newest job, 0 when it has none. A job created later has a greater
         one."""
@@ -172,6 +185,12 @@ class SlaveJobs:
 
     async def _find_by_setting(self, report_url: str, after: int) -> JobView | None:
         """Ask for the setting itself."""
+        async for job in self._by_setting(report_url, after):
+            return job
+        return None
+
+    async def _by_setting(self, report_url: str, after: int = 0) -> AsyncIterator[JobView]:
+        """All jobs with the setting, newest first."""
         path = "/api/v1/job_settings/jobs"
         params = [("key", FEDERATED_REPORT), ("value", report_url)]
         try:
@@ -192,12 +211,11 @@ class SlaveJobs:
                 continue  # deleted meanwhile
             if job.settings.get(FEDERATED_REPORT) != report_url:
                 raise _CannotSearchSettings("it ignored the value")
-            return job
-        return None
+            yield job
 
     async def _scan(self, report_url: str, settings: Mapping[str, str], after: int) -> JobView | None:
         """Look through the jobs of the scenario, page by page, from the newest down to `after`."""
-        scenario = [(key.lower(), settings[key]) for key in _SCENARIO if settings.get(key)]
+        scenario = _scenario(settings)
         before: int | None = None
         for _ in range(_MOST_PAGES):
             params = [*scenario, ("limit", str(_PAGE))]
@@ -234,6 +252,10 @@ class SlaveJobs:
 
     def _url(self, path: str) -> str:
         return self._client.url_of(path)
+
+
+def _scenario(settings: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(key.lower(), settings[key]) for key in _SCENARIO if settings.get(key)]
 
 
 def _created(answer: Json, single_key: str | None) -> dict[str, int]:

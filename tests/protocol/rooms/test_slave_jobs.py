@@ -353,3 +353,23 @@ async def test_cancelling() -> None:
         assert not await jobs.cancel(8)
         with pytest.raises(Unauthorized):
             await jobs.cancel(9)
+
+
+async def test_all_that_was_posted_for_a_master_job_and_can_still_run() -> None:
+    ours = [
+        shown(3, REPORT),
+        shown(4, REPORT, state="scheduled"),
+        shown(5, REPORT, state="done", result="passed"),
+        shown(6, REPORT, origin_id=5),
+        shown(7, "https://openqa.example/tests/43"),
+    ]
+    old = Database(*ours)
+    async with jobs_on({BY_VALUE: OLD, JOBS: old}) as (jobs, site):
+        assert await jobs.posted(REPORT, SETTINGS) == {3, 4}
+        assert site.asked[-1].query[:2] == [("test", "plain"), ("distri", "lab")]
+    by_value: dict[str, Answer | list[Answer]] = {BY_VALUE: Said({"jobs": [3, 4, 5, 6]})}
+    singly: dict[str, Answer | list[Answer]] = {
+        f"{JOBS}/{number}": Said({"job": job}) for number, job in zip((3, 4, 5, 6), ours, strict=False)
+    }
+    async with jobs_on({**by_value, **singly}) as (jobs, site):
+        assert await jobs.posted(REPORT, SETTINGS) == {3, 4}

@@ -18,11 +18,12 @@ from pseudoworker.bridge import journal_file
 from pseudoworker.bridge.endings import Ending
 from pseudoworker.bridge.journal import Journal, JournalError, Pairing
 from pseudoworker.bridge.lifecycle import Phase, State, Stop
+from pseudoworker.openqa.json import Json
 from tests.fakes.pair import until
 
 MASTER = "http://master"
 SLAVE = "http://slave"
-JOB = {"id": 7, "settings": {"TEST": "x", "JOBTOKEN": "secret"}}
+JOB: dict[str, Json] = {"id": 7, "settings": {"TEST": "x", "JOBTOKEN": "secret"}}
 
 VERSION_1 = """
 CREATE TABLE pairing (master_id INTEGER NOT NULL, master_url TEXT NOT NULL, slot INTEGER NOT NULL,
