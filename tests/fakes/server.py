@@ -113,6 +113,8 @@ class FakeOpenQA:
         if self.factory is None or "/" in name or name.startswith("."):
             return None
         path = self.factory / kind / name
+        if path.is_dir():
+            return self.db.register(kind, name, b"")
         return self.db.register(kind, name, path.read_bytes()) if path.is_file() else None
 
     @property
