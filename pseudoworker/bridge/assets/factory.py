@@ -13,6 +13,7 @@ from pseudoworker.bridge.assets.names import Asset
 from pseudoworker.bridge.assets.placing import Pairing, Placer
 from pseudoworker.bridge.assets.provider import AssetProvider
 from pseudoworker.bridge.assets.relay import Acknowledgements, LocalUpload, ProductRelay
+from pseudoworker.bridge.assets.repo_copy import RepoCopier
 from pseudoworker.bridge.assets.repos import Repos
 from pseudoworker.bridge.assets.serve import AssetServer
 from pseudoworker.bridge.assets.site import Site
@@ -67,14 +68,18 @@ def open_assets(
     helpers = HelperJobs(slave, _owner(configuration))
 
     async def exists(asset: Asset) -> bool:
-        return await slave_site.look(asset) is not None
+        return (
+            await slave_site.has(asset) if asset.type == "repo" else await slave_site.look(asset) is not None
+        )
 
     space = Space(policy, ledger, exists)
+    copier = None
+    if policy.transport in ("auto", "local") and policy.factory_dir is not None:
+        copier = RepoCopier(master_site, policy.factory_dir, threads, space)
+    repos = Repos(policy, master_site, slave_site, ledger, copier)
     transports = _transports(configuration, master_site, slave_site, helpers, threads)
     placer = Placer(master_site, slave_site, transports, ledger=ledger, space=space, pairing=pairing)
-    provider = AssetProvider(
-        master_site, placer, space=space, repos=Repos(policy, slave_site), helpers=helpers
-    )
+    provider = AssetProvider(master_site, placer, space=space, repos=repos, helpers=helpers)
     products = ProductRelay(
         master_site,
         slave_site,

@@ -89,22 +89,20 @@ class AssetProvider:
         """
         await self._tidy()
         needed = [each for each in needed_assets(job.settings) if each.asset not in (coming or ())]
-        for each in needed:
-            if each.asset.type == "repo":
-                await self._repos.ensure(each, note)
+        repos = [each for each in needed if each.asset.type == "repo"]
         files = {each: file for each in needed if (file := await self._find(each, coming, note)) is not None}
         held = Held()
         try:
+            names = {each: await self._repos.ensure(each, note) for each in repos}
             placed = await self._place_all(files, note, held)
-            changed = {
-                each.setting: place.asset.name for each, place in placed.items() if place.asset != each.asset
-            }
-            if hold and files:
-                names = {each.setting: place.asset.name for each, place in placed.items()}
-                held.releases.append(partial(self._helpers.finish, await self._helpers.post(names)))
+            names |= {each: place.asset for each, place in placed.items()}
+            if hold and names:
+                settings = {each.setting: asset.name for each, asset in names.items()}
+                held.releases.append(partial(self._helpers.finish, await self._helpers.post(settings)))
         except BaseException:
             await asyncio.shield(held.release())
             raise
+        changed = {each.setting: asset.name for each, asset in names.items() if asset != each.asset}
         transports = {str(each.asset): place.how for each, place in placed.items()}
         return Provided(changed, transports, sum(place.moved for place in placed.values()), held)
 
@@ -122,6 +120,7 @@ class AssetProvider:
     async def close(self) -> None:
         """End running transfers; what came so far is kept where it can be gone on with."""
         await self._placer.close()
+        await self._repos.close()
         for transport in self._placer.transports:
             await transport.close()
 

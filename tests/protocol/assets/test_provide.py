@@ -320,7 +320,7 @@ async def test_a_full_disk_ends_the_transfer_and_leaves_nothing(
     async with world(tmp_path, transport="local") as w:
         w.put(w.master, "hdd", "disk.qcow2", DISK)
         with monkeypatch.context() as patch:
-            patch.setattr(local, "_write", full)
+            patch.setattr(local, "write_all", full)
             with pytest.raises(AssetFailure, match="No space left on device"):
                 await w.provide(HDD_1="disk.qcow2")
         assert not (w.factory / "hdd" / "disk.qcow2").exists()
@@ -360,12 +360,20 @@ async def test_a_directory_that_the_slave_does_not_see_is_no_use(tmp_path: Path)
 async def test_another_process_that_brings_the_same_is_waited_for(tmp_path: Path) -> None:
     async with world(tmp_path, transport="local") as w:
         w.put(w.master, "hdd", "disk.qcow2", DISK)
-        w.master.traffic.add("download", "hang", nth=2, seconds=1.5)
+        go_on = asyncio.Event()
+
+        async def hold(when: str, exchange: Exchange) -> None:
+            if when == "before" and w.master.traffic.counts["download"] == 2:
+                await go_on.wait()
+
+        w.master.hooks.append(hold)
         first = asyncio.create_task(w.provide(HDD_1="disk.qcow2"))
         await until(lambda: bool(w.leftovers()))
         other = Flights[Asset, Placed]()
         w.assets.provider._placer._flights = other  # as if it were another process
         second = asyncio.create_task(w.provide(HDD_1="disk.qcow2"))
+        await until(lambda: any("another process is bringing it" in note for note in w.notes))
+        go_on.set()
         provided = await asyncio.gather(first, second)
         how = [each.transports["hdd/disk.qcow2"] for each in provided]
         assert how == ["local", "local, by another process"]

@@ -142,6 +142,19 @@ def unregister_route(server: FakeOpenQA) -> Route:
     return Route("DELETE", r"/api/v1/workers/{worker:\d+}", "unregister", unregister, signed=True)
 
 
+def repo_route(roots: dict[object, Path], side: object) -> Route:
+    """`/assets/repo/<name>/<path>`."""
+
+    async def repo_file(exchange: Exchange) -> web.StreamResponse:
+        root = roots.get(side)
+        path = None if root is None else root / exchange.path["name"] / exchange.path["path"]
+        if path is None or not path.is_file():
+            return page_not_found()
+        return serve_bytes(exchange.request, path.name, path.read_bytes(), path.stat().st_mtime)
+
+    return Route("GET", "/assets/repo/{name}/{path:.+}", "repo_file", repo_file)
+
+
 @dataclass
 class World:
     """What a test needs."""
@@ -154,6 +167,8 @@ class World:
     pairs: dict[int, int]
     master_client: Client
     slave_client: Client
+    directories: dict[object, Path]
+    """Where the repositories of each side lie."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -231,8 +246,9 @@ async def world(
     for kind in ("iso", "hdd", "other", "repo", "tmp"):
         (factory / kind).mkdir(parents=True, exist_ok=True)
     pair = FakePair(flavour=flavour, slave={"factory": factory})
+    directories: dict[object, Path] = {}
     for side in (pair.master, pair.slave):
-        side.extra_routes += [partial_route(side), unregister_route(side)]
+        side.extra_routes += [partial_route(side), unregister_route(side), repo_route(directories, side)]
     threads = ThreadPoolExecutor(8)
     async with pair:
         clients = [
@@ -268,7 +284,7 @@ async def world(
         )
         gru = Gru(pair.slave, domains)
         try:
-            yield World(pair, assets, factory, gru, memory, pairs, clients[0], clients[1])
+            yield World(pair, assets, factory, gru, memory, pairs, clients[0], clients[1], directories)
         finally:
             await assets.close()
             for task in gru.tasks:
