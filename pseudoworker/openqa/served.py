@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import partial
 
 from pseudoworker.openqa.client import Client, Download
 from pseudoworker.openqa.errors import Garbage, NotFound, Refused
+from pseudoworker.openqa.failures import http_date
 from pseudoworker.openqa.retry import READ, Policy, retrying
 from pseudoworker.openqa.threads import in_thread
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def served(download: Download, path: str) -> Served | None:
         return None
     modified = download.headers.get("Last-Modified", "")
     version = download.headers.get("ETag", "").removeprefix("W/") or modified
-    return Served(size, path, version, _epoch(modified))
+    return Served(size, path, version, http_date(modified))
 
 
 def first_byte(download: Download) -> int | None:
@@ -85,10 +85,3 @@ def _whole_size(download: Download) -> int | None:
         match = _CONTENT_RANGE.fullmatch(download.headers.get("Content-Range", ""))
         return int(match[3]) if match else None
     return download.length
-
-
-def _epoch(text: str) -> float | None:
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except ValueError:
-        return None

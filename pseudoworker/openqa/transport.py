@@ -120,7 +120,11 @@ class _Watched:
 class _HTTPConnection(_Watched, HTTPConnection):
     def _new_conn(self) -> socket.socket:
         connection = super()._new_conn()
-        self._hand_over(connection)
+        try:
+            self._hand_over(connection)
+        except TimeoutError:
+            connection.close()  # the call was ended while it connected
+            raise
         return connection
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -130,13 +134,8 @@ class _HTTPConnection(_Watched, HTTPConnection):
 
 
 class _HTTPSConnection(_Watched, HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        self._hand_over(self.sock)
-
     def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            self._hand_over(self.sock)
+        self._hand_over(self.sock)  # connected already: the pool has looked at its certificate
         super().request(*args, **kwargs)
 
 

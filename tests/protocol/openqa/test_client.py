@@ -376,6 +376,16 @@ async def test_a_connection_is_closed_when_it_is_not_used(make_client: ClientMak
         assert there.connections == 2
 
 
+async def test_a_connection_that_is_used_again_and_again_is_kept(make_client: ClientMaker) -> None:
+    async with answering(echo) as there:
+        client = make_client(there.url)
+        for _ in range(6):
+            await client.get_json("/x", policy=ONCE)
+            await asyncio.sleep(0.15)
+        assert there.connections <= 2  # one, unless this machine paused for half a second
+        await until(lambda: there.ended == there.connections)
+
+
 async def test_connections_in_use_are_not_closed(make_client: ClientMaker) -> None:
     async def slow(link: Link) -> None:
         while (request := await link.request()) is not None:
