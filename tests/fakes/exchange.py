@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 
@@ -172,3 +172,19 @@ def validation_error(*missing: str, invalid: Iterable[str] = ()) -> web.Response
     """The 400 for parameters that are missing or wrong (`validation_error` of the API)."""
     problems = [f"{name} missing" for name in missing] + [f"{name} invalid" for name in invalid]
     return error(f"Erroneous parameters ({', '.join(sorted(problems))})")
+
+
+def links(exchange: Exchange, limit: int, offset: int, *, more: bool) -> dict[str, str]:
+    """The Link header of a page (pagination_links_header)."""
+    kept = [(key, value) for key, value in exchange.params if key not in ("limit", "offset")]
+
+    def link(relation: str, at: int) -> str:
+        query = urlencode([*kept, ("limit", str(limit)), ("offset", str(at))])
+        return f'<{exchange.request.url.origin()}{exchange.request.path}?{query}>; rel="{relation}"'
+
+    found = [link("first", 0)]
+    if more:
+        found.append(link("next", offset + limit))
+    if offset > 0:
+        found.append(link("prev", max(0, offset - limit)))
+    return {"Link": ", ".join(found)}

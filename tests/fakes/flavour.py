@@ -19,12 +19,10 @@ class Flavour:
     """One release, as the set of switches that the fakes look at."""
 
     name: str
-    port_delta: str | None
-    """`service_port_delta` in the answer to a registration (a string, as real servers do); None omits it."""
+    port_delta: int | str | None
+    """`service_port_delta` in the answer to a registration: a number, or a string where it was configured."""
     info: Mapping[str, Any]
     """The answer to each `worker_status`."""
-    limit_zero: int
-    """Status of `workers?limit=0`."""
     future_timestamps: bool
     """Whether a time stamp that lies in the future passes however far off it is."""
     mismatch: str
@@ -55,13 +53,16 @@ class Flavour:
     """Whether an incomplete job whose reason asks for it is cloned after `set_done` was answered."""
     skips_restarted: bool
     """Whether siblings that had not started get `skipped` on a restart instead of `parallel_restarted`."""
+    parents_not_ok: int | str
+    """`parents_ok` of a job whose parents are not."""
+    plain_live_error: bool
+    """Whether the live log of a job without a worker is refused in plain text instead of a page."""
 
 
 BW: Final = Flavour(
     name="bw",
     port_delta=None,
     info={"type": "info", "population": 1},
-    limit_zero=500,
     future_timestamps=True,
     mismatch="timestamp mismatch",
     cancelled_status=False,
@@ -77,16 +78,17 @@ BW: Final = Flavour(
     missing_job_error=False,
     late_clone=False,
     skips_restarted=False,
+    parents_not_ok="",
+    plain_live_error=False,
 )
 TX: Final = Flavour(
     name="tx",
-    port_delta="2",
+    port_delta=2,
     info={"type": "info", "seen": 1},
-    limit_zero=200,
     future_timestamps=False,
     mismatch=CLOCK_HINT,
     cancelled_status=True,
-    refused_uploading=False,
+    refused_uploading="",
     repeated_asset="fail",
     lenient_status=False,
     always_run=False,
@@ -98,12 +100,13 @@ TX: Final = Flavour(
     missing_job_error=False,
     late_clone=True,
     skips_restarted=True,
+    parents_not_ok=0,
+    plain_live_error=True,
 )
 SID: Final = Flavour(
     name="sid",
     port_delta="2",
     info={"type": "info", "seen": 1},
-    limit_zero=200,
     future_timestamps=False,
     mismatch=CLOCK_HINT + " (local host IP: 127.0.0.1, server time: 0, client time: 0, tolerance: 300s)",
     cancelled_status=True,
@@ -119,5 +122,7 @@ SID: Final = Flavour(
     missing_job_error=True,
     late_clone=True,
     skips_restarted=True,
+    parents_not_ok=0,
+    plain_live_error=True,
 )
 FLAVOURS: Final[Mapping[str, Flavour]] = {flavour.name: flavour for flavour in (BW, TX, SID)}

@@ -79,7 +79,7 @@ class LiveView:
     async def _text(self, exchange: Exchange, of: Callable[[Job], str]) -> web.StreamResponse:
         job = self.server.db.jobs.get(int(exchange.path["job"]))
         if job is None or job.worker is None:
-            return page_not_found()
+            return self._refusal(job)
         async with self._stream(exchange) as stream:
             content = of(job)
             start = max(0, len(content) - _TAIL)
@@ -99,11 +99,17 @@ class LiveView:
                     at = len(content)
             return await stream.end()
 
+    def _refusal(self, job: Job | None) -> web.Response:
+        if job is None or not self.server.flavour.plain_live_error:
+            return page_not_found()
+        problem = f"The test {job.name} has no worker assigned so this route is not available."
+        return web.Response(text=f"Page not found - {problem}", status=404)
+
     async def screen(self, exchange: Exchange) -> web.StreamResponse:
         """`…/streaming`: pictures as data URIs."""
         job = self.server.db.jobs.get(int(exchange.path["job"]))
         if not self.enabled or job is None or job.worker is None:
-            return page_not_found()
+            return self._refusal(job)
         worker = job.worker
         async with self._stream(exchange) as stream:
             self._viewers(job, 1)

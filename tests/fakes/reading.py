@@ -6,13 +6,22 @@ import fnmatch
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from aiohttp import web
 
 from tests.fakes import views
 from tests.fakes.creating import missing
-from tests.fakes.exchange import Exchange, Route, answer, error, page_not_found, text, validation_error
+from tests.fakes.exchange import (
+    Exchange,
+    Route,
+    answer,
+    error,
+    links,
+    page_not_found,
+    text,
+    validation_error,
+)
 from tests.fakes.model import Job
 from tests.fakes.serving import serve_bytes
 from tests.fakes.source import source_page
@@ -82,7 +91,7 @@ class Reading:
         # Perl sorts the ids as strings.
         page.sort(key=lambda job: str(job.id))
         bodies = [views.list_view(self.db.jobs, job, self.server.flavour, self._group(job)) for job in page]
-        headers = {} if latest else _links(exchange, limit, offset, more=len(found) > offset + limit)
+        headers = {} if latest else links(exchange, limit, offset, more=len(found) > offset + limit)
         return answer(b'{"jobs":[' + b",".join(bodies) + b"]}", headers=headers)
 
     def _matches(self, job: Job, exchange: Exchange, *, by_ids: bool) -> bool:
@@ -164,7 +173,7 @@ class Reading:
         """`GET assets`."""
         limit, offset = exchange.number("limit") or 100_000, exchange.number("offset") or 0
         page = list(self.db.assets.values())[offset : offset + limit]
-        headers = _links(exchange, limit, offset, more=len(self.db.assets) > offset + limit)
+        headers = links(exchange, limit, offset, more=len(self.db.assets) > offset + limit)
         return answer({"assets": [views.asset_view(asset) for asset in page]}, headers=headers)
 
     async def asset(self, exchange: Exchange) -> web.StreamResponse:
@@ -259,19 +268,3 @@ def _latest(jobs: Iterable[Job]) -> list[Job]:
     for job in jobs:
         seen.setdefault(tuple(job.settings.get(key.upper(), "") for key in _COLUMNS), job)
     return list(seen.values())
-
-
-def _links(exchange: Exchange, limit: int, offset: int, *, more: bool) -> dict[str, str]:
-    """The Link header of a page (pagination_links_header)."""
-    kept = [(key, value) for key, value in exchange.params if key not in ("limit", "offset")]
-
-    def link(relation: str, at: int) -> str:
-        query = urlencode([*kept, ("limit", str(limit)), ("offset", str(at))])
-        return f'<{exchange.request.url.origin()}{exchange.request.path}?{query}>; rel="{relation}"'
-
-    links = [link("first", 0)]
-    if more:
-        links.append(link("next", offset + limit))
-    if offset > 0:
-        links.append(link("prev", max(0, offset - limit)))
-    return {"Link": ", ".join(links)}

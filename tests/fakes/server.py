@@ -77,6 +77,13 @@ class FakeOpenQA:
         """The web UI's base URL."""
         return f"http://127.0.0.1:{self.port}{self.prefix}"
 
+    @property
+    def live_url(self) -> str:
+        """What stands before `/tests/<id>/streaming`."""
+        if not self.flavour.live_handler:
+            return self.url
+        return f"http://127.0.0.1:{self.port + (0 if self.prefix else 2)}{self.prefix}/liveviewhandler"
+
     def result_file(self, job: Job, name: str) -> bytes | None:
         """A file of a job's result directory, or of its ulogs."""
         content = job.files.get(name)

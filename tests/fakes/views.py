@@ -41,7 +41,7 @@ def job_view(jobs: Mapping[int, Job], job: Job, flavour: Flavour, group: str | N
         "parents": {edge.value: list(job.parents[edge]) for edge in Edge},
         "children": {edge.value: list(job.children[edge]) for edge in Edge},
         "has_parents": int(any(job.parents.values())),
-        "parents_ok": _parents_ok(jobs, job),
+        "parents_ok": 1 if _parents_ok(jobs, job) else flavour.parents_not_ok,
     }
     if group is not None:
         view["group"] = group
@@ -236,13 +236,12 @@ def stamp(seconds: float | None) -> str | None:
     return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-def _parents_ok(jobs: Mapping[int, Job], job: Job) -> int | str:
+def _parents_ok(jobs: Mapping[int, Job], job: Job) -> bool:
     good = job.result not in ("skipped", "parallel_failed", "parallel_restarted")
     if good and job.final:
         parents = (jobs[parent] for edge in Edge for parent in job.parents[edge] if parent in jobs)
         good = all(parent.result in OK for parent in parents)
-    # Perl's false is an empty string.
-    return 1 if good else ""
+    return good
 
 
 def _words(seconds: object) -> str | None:

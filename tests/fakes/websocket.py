@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import WSMsgType, web
 
-from tests.fakes.exchange import Exchange, Route, answer, error, page_not_found, text, validation_error
+from tests.fakes.exchange import Exchange, Route, answer, error, links, page_not_found, text, validation_error
 from tests.fakes.faults import Dropped
 from tests.fakes.model import EXECUTION, Channel, Document, Job, Worker
 from tests.fakes.views import worker_view
@@ -163,16 +163,17 @@ class Workers:
     async def list(self, exchange: Exchange) -> web.StreamResponse:
         """`GET workers`."""
         server = self.server
-        if exchange.get("limit") == "0":
-            if server.flavour.limit_zero == 500:
-                return text("<html><title>Server error</title></html>", 500)
-            return answer({"workers": []})
-        live = exchange.true("live") or server.flavour.port_delta is not None
-        timeout = server.scheduler.worker_timeout
+        paged = server.flavour.port_delta is not None
+        if not paged and exchange.get("limit") == "0":
+            return text("<html><title>Server error</title></html>", 500)
         workers = list(server.db.workers.values())
-        limit, offset = exchange.number("limit") or len(workers), exchange.number("offset") or 0
-        shown = workers[:limit] if server.flavour.port_delta is None else workers[offset : offset + limit]
-        return answer({"workers": [worker_view(worker, timeout, live=live) for worker in shown]})
+        limit, offset = exchange.number("limit"), exchange.number("offset") or 0
+        limit = server.flavour.list_limit[0] if limit is None else limit
+        shown = workers[offset : offset + limit] if paged else workers
+        timeout, live = server.scheduler.worker_timeout, paged or exchange.true("live")
+        views = [worker_view(worker, timeout, live=live) for worker in shown]
+        headers = links(exchange, limit, offset, more=len(workers) > offset + limit) if paged else None
+        return answer({"workers": views}, headers=headers)
 
     async def show(self, exchange: Exchange) -> web.StreamResponse:
         """`GET workers/<id>`."""

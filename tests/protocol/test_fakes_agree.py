@@ -55,7 +55,7 @@ async def test_a_worker_gets_the_answers_of_a_real_master(flavour: str) -> None:
         Caller(master.url, master.keys.key, master.keys.secret) as caller,
     ):
         recorder = Recorder(caller, worker_side.REPLACEMENTS)
-        await worker_side.play(recorder)
+        await worker_side.play(recorder, master.live_url)
     recorded = load(flavour, "worker")
     found = compare(recorded, recorder.exchanges)
     for name in sorted(set(recorded) & set(recorder.exchanges)):
@@ -69,11 +69,11 @@ async def test_a_client_gets_the_answers_of_a_real_slave(flavour: str) -> None:
         slave.db.register("iso", "fake.iso", b"x" * 1000)
         settings = {"TEST": "plain", "DISTRI": "lab", "VERSION": "1", "FLAVOR": "tiny", "ARCH": "x86_64"}
         settings |= {"MACHINE": "64bit", "WORKER_CLASS": "qemu_x86_64", "ISO": "fake.iso"}
-        settings["FAKE_SCRIPT"] = json.dumps(SCRIPT)
+        recorded = load(flavour, "client")
+        settings["FAKE_SCRIPT"] = json.dumps(SCRIPT | {"ulogs": 2 if "ulog" in recorded else 0})
         async with Caller(slave.url, slave.keys.key, slave.keys.secret) as caller:
             recorder = Recorder(caller)
-            await client_side.play(recorder, settings)
-    recorded = load(flavour, "client")
+            await client_side.play(recorder, settings, slave.live_url)
     found = compare(recorded, recorder.exchanges)
     for name in sorted(set(recorded) & set(recorder.exchanges)):
         if name.startswith(ALIKE) or "missing" in name:

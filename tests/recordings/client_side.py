@@ -18,8 +18,11 @@ _FILES: Final = (
 )  # fmt: skip
 
 
-async def play(recorder: Recorder, settings: Mapping[str, str]) -> None:
-    """Everything, with one job of these settings that passes and has screenshots, texts and ulogs."""
+async def play(recorder: Recorder, settings: Mapping[str, str], live: str) -> None:
+    """Everything, with one job of these settings that passes and has screenshots, texts and ulogs.
+
+    `live` is where the pictures of running jobs are.
+    """
     await _creation(recorder)
     await _missing(recorder)
     await recorder.get("workers", "/api/v1/workers")
@@ -35,7 +38,7 @@ async def play(recorder: Recorder, settings: Mapping[str, str]) -> None:
         "RECORDING_MARK": "mark12345",
     }
     job = int((await recorder.post("create", "/api/v1/jobs", form)).json()["id"])
-    await _running(recorder, job)
+    await _running(recorder, job, live)
     view = await _wait(recorder.caller, job, lambda view: view["state"] == "done")
     await _finalized(recorder, job)
     await recorder.get("job", f"/api/v1/jobs/{job}")
@@ -110,7 +113,7 @@ async def _wait_for_module(caller: Caller, job: int) -> None:
             await asyncio.sleep(0.2)
 
 
-async def _running(recorder: Recorder, job: int) -> None:
+async def _running(recorder: Recorder, job: int, live: str) -> None:
     caller = recorder.caller
     await _wait(caller, job, lambda view: view["state"] == "running")
     await _wait_for_module(caller, job)
@@ -118,7 +121,7 @@ async def _running(recorder: Recorder, job: int) -> None:
     await recorder.get("details running", f"/api/v1/jobs/{job}/details")
     await recorder.get("listed running", "/api/v1/jobs", {"ids": str(job)})
     await recorder.get("live status", f"/tests/{job}/status")
-    async with asyncio.timeout(60), caller.session.get(f"{caller.url}/tests/{job}/streaming") as stream:
+    async with asyncio.timeout(60), caller.session.get(f"{live}/tests/{job}/streaming") as stream:
         head = {"status": stream.status, "type": stream.content_type}
         line = await stream.content.readline()
         recorder.message("streaming", head | {"prefix": line.decode()[:27]})
@@ -145,7 +148,7 @@ async def _results(recorder: Recorder, job: int, details: Mapping[str, Any]) -> 
     for name in _FILES:
         await recorder.get(f"file {name}", f"/tests/{job}/file/{name}")
     if details["ulogs"]:
-        log = next(name for name in details["ulogs"] if name.endswith(".txt"))
+        log = next(name for name in sorted(details["ulogs"], key=lambda name: not name.endswith(".txt")))
         await recorder.get("ulog", f"/tests/{job}/file/{log}")
     module = next(module for module in details["testresults"] if _shot(module))
     step = _shot(module)

@@ -74,10 +74,13 @@ class Worker:
                     return {"code": frame.data, "reason": frame.extra}
 
 
-async def play(recorder: Recorder) -> None:
-    """Everything, on a master whose jobs of class `recording_…` nobody else takes."""
+async def play(recorder: Recorder, live: str) -> None:
+    """Everything, on a master whose jobs of class `recording_…` nobody else takes.
+
+    `live` is where the pictures of running jobs are.
+    """
     try:
-        await _play(recorder)
+        await _play(recorder, live)
     finally:
         for state in ("scheduled", "assigned", "setup", "running", "uploading"):
             query = {"test": "recording", "state": state}
@@ -85,7 +88,7 @@ async def play(recorder: Recorder) -> None:
                 await recorder.caller.post(f"/api/v1/jobs/{job['id']}/cancel")
 
 
-async def _play(recorder: Recorder) -> None:
+async def _play(recorder: Recorder, live: str) -> None:
     caller = recorder.caller
     worker_id = await _register(recorder)
     socket = Worker(await caller.websocket(f"/api/v1/ws/{worker_id}"))
@@ -93,7 +96,7 @@ async def _play(recorder: Recorder) -> None:
     recorder.message("info", await socket.wait("info"))
     await recorder.get("worker broken", f"/api/v1/workers/{worker_id}")
     await socket.send(type="worker_status", status="free")
-    await _one_job(recorder, socket, worker_id)
+    await _one_job(recorder, socket, worker_id, live)
     await _cancelled(recorder, socket, worker_id)
     await _chained(recorder, socket, worker_id)
     await _refused(recorder, socket, worker_id)
@@ -138,7 +141,7 @@ async def _post(recorder: Recorder, name: str, **settings: str) -> int:
     return int((await recorder.post(name, "/api/v1/jobs", form)).json()["id"])
 
 
-async def _one_job(recorder: Recorder, socket: Worker, worker_id: int) -> None:
+async def _one_job(recorder: Recorder, socket: Worker, worker_id: int, live: str) -> None:
     job = await _post(recorder, "create")
     path = f"/api/v1/jobs/{job}"
     grabbed = recorder.message("grab_job", await socket.wait("grab_job"))["job"]
@@ -174,7 +177,7 @@ async def _one_job(recorder: Recorder, socket: Worker, worker_id: int) -> None:
     await recorder.post_json("status results", f"{path}/status", {"status": {**report, "result": done}})
     await _artefacts(recorder, path)
     await recorder.post_json("status known", f"{path}/status", {"status": {**report, "result": done}})
-    await _live(recorder, socket, job, report)
+    await _live(recorder, socket, job, report, live)
     rest = {
         "login": {"details": [], "result": "fail", "dents": 0, "execution_time": 61},
         "desktop": {"details": [], "result": "ok", "dents": 1, "execution_time": 0},
@@ -220,30 +223,30 @@ async def _artefacts(recorder: Recorder, path: str) -> None:
     await recorder.post("upload_state incomplete", f"{path}/upload_state", {"filename": "e.qcow2"})
 
 
-async def _live(recorder: Recorder, socket: Worker, job: int, report: dict[str, Any]) -> None:
+async def _live(recorder: Recorder, socket: Worker, job: int, report: dict[str, Any], live: str) -> None:
     caller = recorder.caller
     # A stream has no head before it has content: the answer is awaited after the worker sent something.
-    asking = asyncio.create_task(_first_line(caller, f"/tests/{job}/streaming"))
+    asking = asyncio.create_task(_first_line(caller, f"{live}/tests/{job}/streaming"))
     recorder.message("livelog_start", await socket.wait("livelog_start"))
-    live = {
+    shown = {
         **report,
         "log": {"offset": 0, "data": "first line\nsecond line\n"},
         "serial_terminal": {"offset": 0, "data": "$ true\n"},
         "screen": {"name": "1", "png": "aGVsbG8="},
     }
-    await recorder.post_json("status live", f"/api/v1/jobs/{job}/status", {"status": live})
+    await recorder.post_json("status live", f"/api/v1/jobs/{job}/status", {"status": shown})
     status, kind, line = await asking
     recorder.message("live picture", {"status": status, "type": kind, "prefix": line[:27]})
     for name in ("livelog", "liveterminal"):
-        status, kind, line = await _first_line(caller, f"/tests/{job}/{name}")
+        status, kind, line = await _first_line(caller, f"{caller.url}/tests/{job}/{name}")
         recorder.message(
             name, {"status": status, "type": kind, "line": json.loads(line.removeprefix("data: "))}
         )
     recorder.message("livelog_stop", await socket.wait("livelog_stop"))
 
 
-async def _first_line(caller: Caller, path: str) -> tuple[int, str, str]:
-    async with asyncio.timeout(30), caller.session.get(caller.url + path) as stream:
+async def _first_line(caller: Caller, url: str) -> tuple[int, str, str]:
+    async with asyncio.timeout(30), caller.session.get(url) as stream:
         line = await stream.content.readline()
         return stream.status, stream.content_type, line.decode()
 
