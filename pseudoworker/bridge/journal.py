@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,12 +115,8 @@ class Journal(JournalFile):
 
     async def acknowledge(self, master_id: int, kind: str, values: Mapping[str, str]) -> None:
         """Remember what the master took of a job: names and their fingerprints, by kind."""
-        rows = [(self._master_url, master_id, kind, name, value) for name, value in values.items()]
-
-        def write(database: sqlite3.Connection) -> None:
-            database.executemany("INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?, ?, ?)", rows)
-
-        await self._transaction(write)
+        rows = self._acknowledgements(master_id, {kind: values})
+        await self._transaction(lambda database: _acknowledge(database, rows))
 
     async def acknowledged(self, master_id: int, kind: str) -> dict[str, str]:
         """What `acknowledge` remembered of this kind."""
@@ -130,11 +126,21 @@ class Journal(JournalFile):
         )
         return {row["name"]: row["value"] for row in rows}
 
-    async def forget(self, master_id: int) -> None:
-        """Drop what was acknowledged: the slave restarted the job and everything comes anew."""
-        await self._execute(
-            "DELETE FROM acknowledged WHERE master_url = ? AND master_id = ?", (self._master_url, master_id)
-        )
+    async def forget(
+        self, master_id: int, *, but: Collection[str], instead: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Drop what was acknowledged of all kinds `but` these, and remember `instead` (values by kind)."""
+        rows = self._acknowledgements(master_id, instead)
+        marks = ",".join("?" * len(but))
+
+        def write(database: sqlite3.Connection) -> None:
+            database.execute(
+                f"DELETE FROM acknowledged WHERE master_url = ? AND master_id = ? AND kind NOT IN ({marks})",
+                (self._master_url, master_id, *but),
+            )
+            _acknowledge(database, rows)
+
+        await self._transaction(write)
 
     async def slave_of(self, master_id: int) -> int | None:
         """The slave job that a job of the master ran as, also of a closed pairing, None if not known."""
@@ -187,6 +193,15 @@ class Journal(JournalFile):
 
         return await self._transaction(write)
 
+    def _acknowledgements(
+        self, master_id: int, values: Mapping[str, Mapping[str, str]]
+    ) -> list[tuple[str, int, str, str, str]]:
+        return [
+            (self._master_url, master_id, kind, name, value)
+            for kind, named in values.items()
+            for name, value in named.items()
+        ]
+
     async def _query(self, sql: str, values: Sequence[object]) -> list[sqlite3.Row]:
         return await self._run(lambda: self._opened().execute(sql, tuple(values)).fetchall())
 
@@ -197,6 +212,10 @@ class Journal(JournalFile):
             self._opened().execute(sql, tuple(values))
 
         await self._run(run)
+
+
+def _acknowledge(database: sqlite3.Connection, rows: Sequence[tuple[str, int, str, str, str]]) -> None:
+    database.executemany("INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _columns(state: State) -> tuple[str, int | None, str | None, str | None, int]:

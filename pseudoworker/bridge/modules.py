@@ -14,7 +14,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pseudoworker.bridge.journal import Journal
+from pseudoworker.bridge.reported import Reported, ReportedModules
 from pseudoworker.bridge.step_files import StepFiles
+from pseudoworker.bridge.story import STORY
 from pseudoworker.bridge.transfer import Transfers
 from pseudoworker.master.job import MasterJob, StatusAnswer
 from pseudoworker.openqa import states
@@ -25,8 +27,10 @@ from pseudoworker.slave.results import Details, SlaveResults, digest_of_texts
 from pseudoworker.slave.steps import ModuleReport
 
 ORDERED = "module order"
-REPORTED = "module"
 COMPLETE = "module files"
+SOURCE = "source"
+"""The slave job from which all that was acknowledged comes."""
+_SLAVE_JOB = "slave job"
 RESET: Json = {"result": "na"}
 """A module without a result, in os-autoinst's word (`OpenQA::Schema::Result::JobModules`,
 `update_result`)."""
@@ -35,31 +39,12 @@ Scripts = Callable[[JobView, Iterable[ModuleView]], Awaitable[Mapping[str, str]]
 """Tells the script of each module."""
 
 
-@dataclass(frozen=True)
-class Reported:
-    """A module as the master took it: its result on the slave, and the fingerprint of its details there."""
-
-    result: str
-    fingerprint: str
-
-    def __str__(self) -> str:
-        return f"{self.result} {self.fingerprint}"
-
-    @classmethod
-    def parse(cls, text: str) -> Reported:
-        """Read what `str` made of it."""
-        result, _, fingerprint = text.partition(" ")
-        return cls(result, fingerprint)
-
-
 @dataclass
 class Progress:
     """What the master knows of the modules. All but `shown` is in the journal as well."""
 
     ordered: dict[str, str] = field(default_factory=dict)
     """Modules that stand in the master's list, with their scripts."""
-    reported: dict[str, Reported] = field(default_factory=dict)
-    """Modules whose details the master took."""
     complete: dict[str, str] = field(default_factory=dict)
     """Finished modules whose screenshots and texts are all there, with the digest of the texts."""
     shown: set[str] = field(default_factory=set)
@@ -100,32 +85,39 @@ class ModuleRelay:
             relayed=relayed,
             arrived=self._arrived,
         )
+        self._reported = ReportedModules(master, journal)
         self._posting = asyncio.Lock()
         self.progress = Progress()
 
     async def load(self) -> None:
         """Take up what an earlier process reported."""
         job_id = self._master.job_id
-        acknowledged = await self._journal.acknowledged(job_id, REPORTED)
-        reported = {name: Reported.parse(value) for name, value in acknowledged.items()}
+        await self._reported.load()
         self.progress = Progress(
             ordered=await self._journal.acknowledged(job_id, ORDERED),
-            reported=reported,
             complete=await self._journal.acknowledged(job_id, COMPLETE),
-            shown=set(reported),
+            shown=set(self._reported.taken),
         )
 
-    async def start_over(self) -> None:
-        """The slave restarted the job: take back what the master shows of the modules, until they come
-        anew."""
-        job_id = self._master.job_id
+    async def is_new(self, slave_id: int) -> bool:
+        """Whether nothing on the master comes from this slave job, of which results are to come now."""
+        kept = await self._journal.acknowledged(self._master.job_id, SOURCE)
+        return kept != {_SLAVE_JOB: str(slave_id)}
+
+    async def start_over(self, slave_id: int) -> None:
+        """Results of this slave job are to come, and none that another one left are to stay: the slave
+        restarted the job. Take back what the master shows of the modules, until they come anew."""
         stale = sorted(self.progress.shown)
-        self.progress = Progress(ordered=self.progress.ordered)
-        self._files.forget()
-        await self._journal.forget(job_id)
-        await self._journal.acknowledge(job_id, ORDERED, self.progress.ordered)
         if stale:
             await self.post(None, {"result": dict.fromkeys(stale, RESET)})
+        self.progress = Progress(ordered=self.progress.ordered)
+        self._reported.forget()
+        self._files.forget()
+        await self._journal.forget(
+            self._master.job_id,
+            but=[STORY],
+            instead={ORDERED: self.progress.ordered, SOURCE: {_SLAVE_JOB: str(slave_id)}},
+        )
 
     async def post(self, view: JobView | None, status: Mapping[str, Json]) -> StatusAnswer:
         """Post a status; the running module of `view` is marked in it."""
@@ -142,13 +134,13 @@ class ModuleRelay:
         reported."""
         for module in view.modules:
             if module.result == states.RUNNING and module.name in self.progress.ordered:
-                before = self.progress.reported.get(module.name)
+                before = self._reported.taken.get(module.name)
                 return module.name if before is None or before.result == states.RUNNING else None
         return None
 
     def last_reported(self, view: JobView) -> str | None:
         """The last module, in their order, whose result the master has."""
-        reported = [module.name for module in view.modules if module.name in self.progress.reported]
+        reported = [module.name for module in view.modules if module.name in self._reported.taken]
         return reported[-1] if reported else None
 
     async def update(self, view: JobView, *, final: bool = False, paused: str = "") -> bool:
@@ -157,6 +149,7 @@ class ModuleRelay:
 
         Returns False when the slave does not have all of it yet, so that it is worth to come back in a
         moment."""
+        await self._reported.settle()
         due = self._due(view, final=final, paused=bool(paused))
         fingerprints: Mapping[str, str] = {}
         texts: Mapping[str, Mapping[str, bytes]] = {}
@@ -168,7 +161,7 @@ class ModuleRelay:
             fingerprints = {module.name: module.fingerprint for module in details.modules}
             texts = {module.name: module.texts for module in details.modules}
             for module in due:
-                before = self.progress.reported.get(module.name)
+                before = self._reported.taken.get(module.name)
                 unchanged = before is not None and before.fingerprint == fingerprints.get(module.name)
                 if unchanged and self._is_settled(module.name):
                     continue
@@ -177,16 +170,14 @@ class ModuleRelay:
                     whole = final and whole
                 else:
                     (unfinished if unchanged else reports)[module.name] = found
-        answer = await self._tell(view, reports)
         results = {module.name: module.result for module in due}
         reported = {name: Reported(results[name], fingerprints.get(name, "")) for name in reports}
-        if reported:
-            self.progress.reported.update(reported)
-            self.progress.shown.update(reported)
-            for name in reported:
-                self.progress.complete.pop(name, None)
-            values = {name: str(value) for name, value in reported.items()}
-            await self._journal.acknowledge(self._master.job_id, REPORTED, values)
+        await self._reported.announce(reported)
+        answer = await self._tell(view, reports)
+        await self._reported.confirm(reported)
+        self.progress.shown.update(reported)
+        for name in reported:
+            self.progress.complete.pop(name, None)
         for name, module_report in {**reports, **unfinished}.items():
             self._files.bring(view.id, name, module_report, answer.known_images, texts.get(name, {}))
         return whole
@@ -209,7 +200,7 @@ class ModuleRelay:
             return paused  # its steps so far are wanted for the needle editor
         if module.result not in states.FINISHED_MODULE_RESULTS:
             return False
-        before = self.progress.reported.get(module.name)
+        before = self._reported.taken.get(module.name)
         return before is None or before.result != module.result or not self._is_settled(module.name)
 
     def _is_settled(self, name: str) -> bool:

@@ -90,6 +90,7 @@ class Relay:
         self.live = services.live_relay(self._wake_up, story.tell, logger)
         self._developer: DeveloperJob | None = None
         self._upload_progress = UploadProgress(master)
+        self._followed = asyncio.Event()
         self._wake = asyncio.Event()
         self._posted = 0.0
         self._completions: set[asyncio.Task[None]] = set()
@@ -104,12 +105,19 @@ class Relay:
             self._master.cmd_srv_url = self._developer.cmd_srv_url
 
     async def follow(self, slave_id: int) -> None:
-        """From now on the slave job is this one."""
+        """From now on the slave job is this one. If results of another one are on the master, everything
+        comes anew."""
+        self._followed.clear()
         self._slave_id = slave_id
         self.view = None
         self.live.follow(slave_id)
         if self._developer is not None:
             await self._developer.follow(slave_id)
+        if await self._modules.is_new(slave_id):
+            self._slave_tokens.clear()
+            self._transfers.close()
+            await self._modules.start_over(slave_id)
+        self._followed.set()
 
     def developer_session(self) -> None:
         """Somebody on the master opened a developer session."""
@@ -121,15 +129,9 @@ class Relay:
         self.live.viewers(change)
         self._wake_up()
 
-    async def start_over(self, slave_id: int) -> None:
-        """The slave restarted its job: everything comes anew."""
-        await self.follow(slave_id)
-        self._slave_tokens.clear()
-        self._transfers.close()
-        await self._modules.start_over()
-
     async def progress(self) -> None:
         """Report modules until the master knows all that the slave shows now."""
+        await self._followed.wait()
         while (view := self.view) is not None:
             await self._learn_token(view)
             await self._post_progress(view)
@@ -167,6 +169,7 @@ class Relay:
 
     async def rest(self) -> None:
         """Bring everything the ended slave job left. Raises OpenQAError when one side fails for too long."""
+        await self._followed.wait()
         slave_id = self._slave_id
         assert slave_id is not None
         await self.live.close()

@@ -259,9 +259,7 @@ class JobRun:
         self._unwatch()
         if restarted:
             self.story.tell(f"restarted on the slave: {services.slave_url(slave_id)}")
-            await self.relay.start_over(slave_id)
-        else:
-            await self.relay.follow(slave_id)
+        await self.relay.follow(slave_id)
         services.watcher.watch(slave_id, self._seen)
         self._start("limits", self._limits())
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from pseudoworker.bridge.journal import Journal
 
-_KIND = "story"
+STORY = "story"
+"""Kind of acknowledgement in the journal."""
 
 
 class Story:
@@ -28,7 +29,7 @@ class Story:
 
     async def load(self) -> None:
         """Take up what an earlier process told."""
-        kept: Mapping[str, str] = await self._journal.acknowledged(self._master_id, _KIND)
+        kept: Mapping[str, str] = await self._journal.acknowledged(self._master_id, STORY)
         self._lines = [kept[key] for key in sorted(kept)] + self._lines
         self._written = len(kept)
 
@@ -44,7 +45,7 @@ class Story:
         if start == end:
             return
         await self._journal.acknowledge(
-            self._master_id, _KIND, {f"{number:06d}": self._lines[number] for number in range(start, end)}
+            self._master_id, STORY, {f"{number:06d}": self._lines[number] for number in range(start, end)}
         )
         self._written = end
 

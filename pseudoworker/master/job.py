@@ -12,7 +12,7 @@ from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import Garbage, OpenQAError, Refused
 from pseudoworker.openqa.json import Json
 from pseudoworker.openqa.retry import ARTEFACT, DUPLICATE, PROBE, READ, SET_DONE, STATUS
-from pseudoworker.openqa.views import JobView, parse_job
+from pseudoworker.openqa.views import JobView, ModuleView, parse_job, parse_jobs
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +189,17 @@ class MasterJob:
     async def view(self) -> JobView:
         """Fetch the job as the master sees it: state, parents and children, `clone_id`."""
         return parse_job(await self._guarded(lambda: self._client.get_json(self._path, policy=READ)))
+
+    async def modules(self) -> tuple[ModuleView, ...]:
+        """The modules with their results, as the master shows them. Raises LeaseLost when there is no such
+        job."""
+        path = "/api/v1/jobs"
+        params = [("ids", str(self.job_id))]
+        answer = await self._client.get_json(path, policy=READ, params=params)
+        for job in parse_jobs(answer, url=self._client.url_of(path)):
+            if job.id == self.job_id:
+                return job.modules
+        raise LeaseLost(self.job_id, "it does not exist")
 
     async def upload_progress(self, progress: Mapping[str, Json]) -> bool:
         """Tell the master's live handler how far uploads are, as a worker does while a developer session is

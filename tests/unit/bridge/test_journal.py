@@ -184,8 +184,11 @@ async def test_acknowledgements_by_kind(path: Path) -> None:
         await journal.acknowledge(7, "file", {"boot": "d"})
         await journal.acknowledge(8, "module", {"boot": "e"})
         assert await journal.acknowledged(7, "module") == {"boot": "c", "login": "b"}
-        await journal.forget(7)
-        assert await journal.acknowledged(7, "file") == {}
+        await journal.acknowledge(7, "story", {"1": "once"})
+        await journal.forget(7, but=["story"], instead={"file": {"x": "y"}, "none": {}})
+        assert await journal.acknowledged(7, "story") == {"1": "once"}
+        assert await journal.acknowledged(7, "module") == {}
+        assert await journal.acknowledged(7, "file") == {"x": "y"}
         assert await journal.acknowledged(8, "module") == {"boot": "e"}
 
 
