@@ -40,3 +40,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         capture_output=True,
     )
     return Installed(prefix)
+
+
+def copy_tree(target: Path) -> None:
+    """Copy what git knows, or would add, to a new directory: the tree as somebody who clones it gets it."""
+    target.mkdir()
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    files = [name for name in listed.decode().split("\0") if name and (ROOT / name).is_file()]
+    subprocess.run(["cp", "--parents", "-t", target, *files], cwd=ROOT, check=True)

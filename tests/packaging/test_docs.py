@@ -22,7 +22,7 @@ from pseudoworker.bridge.status import OK, look
 from tests.fakes.flavour import TX
 from tests.fakes.pair import FakePair, environment, pseudoworker, until
 from tests.packaging import stand_in
-from tests.packaging.conftest import ROOT, Installed
+from tests.packaging.conftest import ROOT, Installed, copy_tree
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 _BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -42,13 +42,7 @@ def _name(document: Path) -> str:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tree as a repository of its own, with stand-ins for what documents call by path."""
     tree = tmp_path_factory.mktemp("documents") / "tree"
-    tree.mkdir()
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, check=True,
-    ).stdout  # fmt: skip
-    files = [name for name in listed.decode().split("\0") if name and (ROOT / name).is_file()]
-    subprocess.run(["cp", "--parents", "-t", tree, *files], cwd=ROOT, check=True)
+    copy_tree(tree)
     for command in (
         ["init", "--quiet"],
         ["add", "--all"],

@@ -139,7 +139,7 @@ async def test_a_reload_of_the_auto_restart_unit_drains_and_exits(
     installed: Installed, pair: FakePair, tmp_path: Path
 ) -> None:
     unit = "pseudoworker-auto-restart@.service"
-    assert "ExecReload=/bin/kill -HUP $MAINPID\n" in (installed.units / unit).read_text()
+    assert "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'\n" in (installed.units / unit).read_text()
     async with _started(installed, tmp_path / "conf", tmp_path / "state", unit) as service:
         await service.wait_for("READY=1")
         await until(lambda: len(pair.master.db.workers) == 2, 20, service.story)

@@ -79,7 +79,7 @@ def test_both_services_differ_in_what_a_reload_needs_alone() -> None:
     assert [line for line in restarted if line not in plain] == [
         "Description=openQA pseudoworker %i, restarted when its configuration changes",
         "Conflicts=pseudoworker@%i.service",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'",
         "Restart=always",
     ]
 
