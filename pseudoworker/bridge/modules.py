@@ -23,14 +23,13 @@ from pseudoworker.openqa import states
 from pseudoworker.openqa.errors import NotFound
 from pseudoworker.openqa.json import Json
 from pseudoworker.openqa.views import JobView, ModuleView
-from pseudoworker.slave.results import Details, SlaveResults, digest_of_texts
+from pseudoworker.slave.results import Details, ModuleDetails, SlaveResults, digest_of_texts
 from pseudoworker.slave.steps import ModuleReport
 
 ORDERED = "module order"
 COMPLETE = "module files"
 SOURCE = "source"
 """The slave job from which all that was acknowledged comes."""
-_SLAVE_JOB = "slave job"
 RESET: Json = {"result": "na"}
 """A module without a result, in os-autoinst's word (`OpenQA::Schema::Result::JobModules`,
 `update_result`)."""
@@ -87,6 +86,8 @@ class ModuleRelay:
         )
         self._reported = ReportedModules(master, journal)
         self._posting = asyncio.Lock()
+        self._apart: dict[str, tuple[str, str]] = {}
+        """Fingerprints of steps in details and document, of modules where both did not agree."""
         self.progress = Progress()
 
     async def load(self) -> None:
@@ -102,7 +103,7 @@ class ModuleRelay:
     async def is_new(self, slave_id: int) -> bool:
         """Whether nothing on the master comes from this slave job, of which results are to come now."""
         kept = await self._journal.acknowledged(self._master.job_id, SOURCE)
-        return kept != {_SLAVE_JOB: str(slave_id)}
+        return kept != source_of(slave_id)
 
     async def start_over(self, slave_id: int) -> None:
         """Results of this slave job are to come, and none that another one left are to stay: the slave
@@ -113,10 +114,11 @@ class ModuleRelay:
         self.progress = Progress(ordered=self.progress.ordered)
         self._reported.forget()
         self._files.forget()
+        self._apart.clear()
         await self._journal.forget(
             self._master.job_id,
             but=[STORY],
-            instead={ORDERED: self.progress.ordered, SOURCE: {_SLAVE_JOB: str(slave_id)}},
+            instead={ORDERED: self.progress.ordered, SOURCE: source_of(slave_id)},
         )
 
     async def post(self, view: JobView | None, status: Mapping[str, Json]) -> StatusAnswer:
@@ -151,27 +153,25 @@ class ModuleRelay:
         moment."""
         await self._reported.settle()
         due = self._due(view, final=final, paused=bool(paused))
-        fingerprints: Mapping[str, str] = {}
-        texts: Mapping[str, Mapping[str, bytes]] = {}
+        shown: Mapping[str, ModuleDetails] = {}
         reports: dict[str, ModuleReport] = {}
         unfinished: dict[str, ModuleReport] = {}
         whole = True
         if due:
             details = await self._slave.details(view.id)
-            fingerprints = {module.name: module.fingerprint for module in details.modules}
-            texts = {module.name: module.texts for module in details.modules}
+            shown = {module.name: module for module in details.modules}
             for module in due:
                 before = self._reported.taken.get(module.name)
-                unchanged = before is not None and before.fingerprint == fingerprints.get(module.name)
+                unchanged = before is not None and before.fingerprint == _fingerprint(shown, module.name)
                 if unchanged and self._is_settled(module.name):
                     continue
                 found = await self._report(view.id, module, details, final=final)
-                if found is None:
+                if found is None or not (final or self._is_coherent(module, shown, found)):
                     whole = final and whole
                 else:
                     (unfinished if unchanged else reports)[module.name] = found
         results = {module.name: module.result for module in due}
-        reported = {name: Reported(results[name], fingerprints.get(name, "")) for name in reports}
+        reported = {name: Reported(results[name], _fingerprint(shown, name)) for name in reports}
         await self._reported.announce(reported)
         answer = await self._tell(view, reports)
         await self._reported.confirm(reported)
@@ -179,7 +179,11 @@ class ModuleRelay:
         for name in reported:
             self.progress.complete.pop(name, None)
         for name, module_report in {**reports, **unfinished}.items():
-            self._files.bring(view.id, name, module_report, answer.known_images, texts.get(name, {}))
+            self._files.bring(view.id, name, module_report, answer.known_images, _texts(shown, name))
+        if final:
+            for module in due:
+                if module.result == states.RUNNING:
+                    self._files.bring_unlisted(view.id, module.name)
         return whole
 
     def mend(self, slave_id: int, details: Details) -> None:
@@ -202,6 +206,21 @@ class ModuleRelay:
             return False
         before = self._reported.taken.get(module.name)
         return before is None or before.result != module.result or not self._is_settled(module.name)
+
+    def _is_coherent(
+        self, module: ModuleView, shown: Mapping[str, ModuleDetails], found: ModuleReport
+    ) -> bool:
+        """Whether list, details and document of a module were read while the slave did not change them: its
+        column comes first, the document behind (`OpenQA::Schema::Result::Jobs`, `update_module`). What
+        differs in the same way twice is no matter of time."""
+        if found.running and module.result != states.RUNNING:
+            return False
+        details = shown.get(module.name)
+        apart = (details.steps_fingerprint if details is not None else "", found.fingerprint)
+        if apart[0] == apart[1] or self._apart.get(module.name) == apart:
+            return True
+        self._apart[module.name] = apart
+        return False
 
     def _is_settled(self, name: str) -> bool:
         """Whether the files of a reported module are on the master or on their way."""
@@ -270,6 +289,19 @@ class ModuleRelay:
             module.name: brought_along.get(module.name) or _entry(module, scripts[module.name])
             for module in new
         }
+
+
+def _fingerprint(shown: Mapping[str, ModuleDetails], name: str) -> str:
+    return shown[name].fingerprint if name in shown else ""
+
+
+def _texts(shown: Mapping[str, ModuleDetails], name: str) -> Mapping[str, bytes]:
+    return shown[name].texts if name in shown else {}
+
+
+def source_of(slave_id: int) -> dict[str, str]:
+    """What is acknowledged as SOURCE when all else that is acknowledged comes from this slave job."""
+    return {"slave job": str(slave_id)}
 
 
 def _entry(module: ModuleView, script: str) -> dict[str, Json]:

@@ -12,9 +12,13 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from pseudoworker.bridge.transfer import Transfer, Transfers
 from pseudoworker.master.job import MasterJob
 from pseudoworker.openqa.errors import NotFound
-from pseudoworker.slave.files import seems_whole
+from pseudoworker.slave.files import is_safe, seems_whole
 from pseudoworker.slave.results import SlaveResults, digest_of_texts
 from pseudoworker.slave.steps import ModuleReport
+
+MOST_MISSES = 12
+"""Numbers in a row without a text after which no further one of an interrupted module is looked for."""
+MOST_TEXTS = 10_000
 
 Bring = Callable[[], Awaitable[None]]
 
@@ -98,6 +102,29 @@ class StepFiles:
         """Have these texts brought over, whatever was sent before."""
         for name, content in texts.items():
             self._transfers.add(Transfer(name, self._text(slave_id, module, name, content)))
+
+    def bring_unlisted(self, slave_id: int, module: str) -> None:
+        """Have the texts brought over that a module left which was running when its job was cancelled.
+
+        The slave's worker uploads them, but a server of 2023 takes no details of a cancelled job any more
+        (`OpenQA::Schema::Result::Jobs`, `update_status`), so nothing names them. os-autoinst numbers the
+        results of a module (`basetest.pm`, `next_resultname`)."""
+
+        async def bring() -> None:
+            misses = number = 0
+            while misses < MOST_MISSES and number < MOST_TEXTS:
+                number += 1
+                name = f"{module}-{number}.txt"
+                try:
+                    content = await self._slave.step_file(slave_id, name)
+                except NotFound:
+                    misses += 1
+                    continue
+                misses = 0
+                await self._upload(name, content)
+
+        if is_safe(module):
+            self._transfers.add(Transfer(f"texts of {module}", bring))
 
     def _is_new(self, key: str) -> bool:
         if key in self._sent:

@@ -29,6 +29,8 @@ class ModuleDetails:
     result: str
     fingerprint: str
     """Changes when there is something new to relay; to be compared, nothing else."""
+    steps_fingerprint: str
+    """Changes when the steps do (`slave.steps.fingerprint`)."""
     steps: int
     texts: Mapping[str, bytes]
     """Contents of the text steps by file name, as far as the slave could read them. While the slave's worker
@@ -148,11 +150,13 @@ def parse_details(document: Json, *, url: str = "") -> Details:
             raise Garbage("a module of the details has no name", method="GET", url=url)
         steps = _list(module.get("details"))
         result = module.get("result")
+        own = fingerprint(steps)
         modules.append(
             ModuleDetails(
                 name=name,
                 result=result if isinstance(result, str) else NONE,
-                fingerprint=fingerprint(steps, result, module.get("execution_time")),
+                fingerprint=fingerprint([], own, result, module.get("execution_time")),
+                steps_fingerprint=own,
                 steps=len(steps),
                 texts=dict(text for step in steps if (text := _text(step)) is not None),
             )

@@ -51,6 +51,8 @@ class ModuleReport:
     it uploads the module's images. Ask again, or fetch the image and pass the md5 of its bytes."""
     problems: tuple[str, ...] = ()
     """What was left out because it was malformed or dangerous, for the job's log."""
+    fingerprint: str = ""
+    """`fingerprint` of the steps as the slave has them."""
 
     @property
     def running(self) -> bool:
@@ -76,6 +78,7 @@ def report(document: Json, md5_of: Mapping[str, str], *, module_result: str = ""
         work.problems.append(f"the module's result is no object but {type(document).__name__}")
         posted = {"result": _RESULT_AS_WRITTEN.get(module_result, module_result)} if module_result else {}
     steps = posted.get("details")
+    own = fingerprint(steps)
     if isinstance(steps, list):
         posted["details"] = [
             work.step(step, number) for number, step in enumerate(steps, 1) if work.usable(step, number)
@@ -93,6 +96,7 @@ def report(document: Json, md5_of: Mapping[str, str], *, module_result: str = ""
         extra_tests=extra_tests,
         missing_md5=tuple(work.missing_md5),
         problems=tuple(work.problems),
+        fingerprint=own,
     )
 
 

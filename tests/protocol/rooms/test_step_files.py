@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pseudoworker.bridge import transfer
-from pseudoworker.bridge.step_files import StepFiles
+from pseudoworker.bridge.step_files import MOST_MISSES, StepFiles
 from pseudoworker.bridge.transfer import Transfers
 from pseudoworker.master.job import MasterJob
 from pseudoworker.openqa.errors import OpenQAError
@@ -140,3 +140,18 @@ async def test_a_restarted_job_sends_everything_anew(monkeypatch: pytest.MonkeyP
         job.files.bring(8, "boot", TEXT, set(), {"boot-2.txt": b"second run"})
         await job.transfers.finish()
         assert [content for _, content in job.uploaded] == [b"first run", b"second run"]
+
+
+async def test_texts_that_nothing_names_are_found_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = (1, 2, 2 + MOST_MISSES, 3 + 2 * MOST_MISSES)
+    routes: dict[str, Answer | list[Answer]] = {
+        f"GET /tests/7/file/part-{number}.txt": said(b"a secret") for number in numbers
+    }
+    async with bringing(monkeypatch, routes) as job:
+        job.files.bring_unlisted(7, "part")
+        job.files.bring_unlisted(7, "../part")
+        await job.transfers.finish()
+        # after the third text come as many numbers without one as are tried, so the fourth is not found
+        assert [name for name, _ in job.uploaded] == [f"part-{number}.txt" for number in numbers[:3]]
+        assert {content for _, content in job.uploaded} == {b"a ******"}
+        assert not job.given_up

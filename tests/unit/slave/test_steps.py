@@ -189,6 +189,7 @@ def test_finalization_and_display_do_not_change_the_fingerprint() -> None:
         }
     ]
     assert fingerprint(worker, "passed") == fingerprint(shown, "passed")
+    assert report({"details": worker}, {}).fingerprint == fingerprint(shown)
 
 
 def test_a_new_step_or_result_changes_the_fingerprint() -> None:
