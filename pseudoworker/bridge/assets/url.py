@@ -24,11 +24,16 @@ from pseudoworker.bridge.assets.transport import Carried, Order
 from pseudoworker.openqa import states
 from pseudoworker.openqa.errors import NotFound, OpenQAError
 from pseudoworker.slave.assets import HelperJobs
+from pseudoworker.slave.assets_background import background
 
 SHORTEST_POLL, LONGEST_POLL = 1.0, 5.0
 PATIENCE = 1800.0
 """Seconds for the slave's background task to come to our download, on top of what `SLOWEST` allows for the
 bytes."""
+DOUBTFUL_AFTER = 30.0
+"""Seconds after which the slave's background service is looked at."""
+MOST_DOUBTS = 4
+"""Looks in a row that may find nobody at work."""
 SLOWEST = 500_000
 """Bytes per second below which a download counts as stuck."""
 REFUSED_FOR = 3600.0
@@ -128,20 +133,28 @@ class UrlTransport:
 
     async def _downloaded(self, helper: int, order: Order, limit: float) -> None:
         """Wait until the slave has the whole file."""
-        until = self._clock() + limit
+        begun = self._clock()
         pause = SHORTEST_POLL
+        doubts = 0
         while True:
             found = await self._slave.look(order.target)
             if found is not None and found.size == order.file.size:
                 return
             await self._check(helper)
-            if self._clock() > until:
+            waited = self._clock() - begun
+            doubts = doubts + 1 if waited > DOUBTFUL_AFTER and await self._hopeless() else 0
+            if waited > limit or doubts >= MOST_DOUBTS:
                 raise TransportRefused(
-                    f"the slave did not download it within {limit:.0f} s; does its gru service run?",
+                    f"the slave did not download it within {waited:.0f} s; does its gru service run?",
                     lasting=True,
                 )
             await asyncio.sleep(pause)
             pause = min(LONGEST_POLL, pause * 1.5)
+
+    async def _hopeless(self) -> bool:
+        """Whether nobody on the slave seems to be at work on it."""
+        now = await background(self._slave.client)
+        return now is not None and (now.idle or now.stuck)
 
     async def _check(self, helper: int) -> None:
         try:

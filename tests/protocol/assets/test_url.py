@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pseudoworker.bridge.assets import url
 from pseudoworker.bridge.assets.errors import AssetFailure
 from pseudoworker.openqa.messages import Grabbed
+from tests.fakes.pair import until
 from tests.fakes.ports import free_ports
 from tests.protocol.assets.world import content_of, world
 
@@ -93,6 +95,38 @@ async def test_a_slave_without_gru_is_given_up(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(AssetFailure, match="does its gru service run"):
             await w.provide(ISO="tiny.iso")
         assert w.open_helpers() == []
+
+
+@pytest.mark.parametrize("shown", [(0, 1, 0, 0), (0, 0, 0, 0)])
+async def test_a_gru_that_does_nothing_is_given_up_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: tuple[int, int, int, int]
+) -> None:
+    """Tasks wait while no worker is busy; or there are no tasks any more, and the asset is not there."""
+    monkeypatch.setattr(url, "DOUBTFUL_AFTER", 0.1)
+    monkeypatch.setattr(url, "SHORTEST_POLL", 0.05)
+    async with world(tmp_path, transport="url") as w:
+        w.gru.running = False
+        w.gru.shown = shown
+        w.put(w.master, "iso", "tiny.iso", b"small")
+        with pytest.raises(AssetFailure, match="does its gru service run"):
+            await w.provide(ISO="tiny.iso")
+        assert w.slave.traffic.counts["minion"] == url.MOST_DOUBTS
+
+
+@pytest.mark.parametrize("shown", [(1, 5, 0, 1), (0, 0, 1, 0), None])
+async def test_a_gru_that_is_busy_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: tuple[int, int, int, int] | None
+) -> None:
+    monkeypatch.setattr(url, "DOUBTFUL_AFTER", 0.05)
+    monkeypatch.setattr(url, "SHORTEST_POLL", 0.02)
+    async with world(tmp_path, transport="url") as w:
+        w.gru.running = False
+        w.gru.shown = shown
+        w.put(w.master, "iso", "tiny.iso", ISO)
+        providing = asyncio.create_task(w.provide(ISO="tiny.iso"))
+        await until(lambda: w.slave.traffic.counts["minion"] > url.MOST_DOUBTS)
+        w.put(w.slave, "iso", "tiny.iso", ISO)  # at last
+        await (await providing).held.release()
 
 
 async def test_a_full_disk_of_the_slave_is_told(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ class Gru:
         self.slave = slave
         self.domains = domains
         self.running = True
+        self.shown: tuple[int, int, int, int] | None = None
+        """Tasks that run, wait and are delayed, and busy workers; None shows nothing."""
         self.full = False
         self.needs_key = ""
         """URLs that begin so are not given to this task, which has no key (`require_for_assets`)."""
@@ -117,6 +119,21 @@ class Gru:
         self.slave.db.scheduled.pop(job.id, None)
         job.enter("done")
         job.touch()
+
+
+def minion_route(gru: Gru) -> Route:
+    """What gru shows for monitoring (Controller/Admin/Influxdb.pm)."""
+
+    async def minion(exchange: Exchange) -> web.StreamResponse:
+        if gru.shown is None:
+            return page_not_found()
+        running, waiting, delayed, busy = gru.shown
+        return web.Response(
+            text=f"openqa_minion_jobs,url=http://x active={running}i,delayed={delayed}i,failed=0i,"
+            f"inactive={waiting}i\nopenqa_minion_workers,url=http://x active={busy}i,inactive=1i\n"
+        )
+
+    return Route("GET", "/admin/influxdb/minion", "minion", minion)
 
 
 def partial_route(server: FakeOpenQA) -> Route:
@@ -249,6 +266,8 @@ async def world(
     directories: dict[object, Path] = {}
     for side in (pair.master, pair.slave):
         side.extra_routes += [partial_route(side), unregister_route(side), repo_route(directories, side)]
+    gru = Gru(pair.slave, domains)
+    pair.slave.extra_routes.append(minion_route(gru))
     threads = ThreadPoolExecutor(8)
     async with pair:
         clients = [
@@ -282,7 +301,6 @@ async def world(
             pairing=pairing,
             acknowledgements=memory,
         )
-        gru = Gru(pair.slave, domains)
         try:
             yield World(pair, assets, factory, gru, memory, pairs, clients[0], clients[1], directories)
         finally:
