@@ -294,7 +294,7 @@ def step(state: State, event: Event) -> Step:
             return _end(state, endings.failure(reason), Phase.FINISHING)
         case WaitedEnough(last):
             return _waited_enough(state, last)
-        case EndTold():
+        case _:  # EndTold
             return _close(state) if state.phase is Phase.ENDING else (state, ())
 
 
@@ -314,7 +314,7 @@ def resume(state: State) -> tuple[Command, ...]:
         case Phase.ENDING:
             assert state.ending is not None
             return (TellEnd(state.ending),)
-        case Phase.CLOSED:
+        case _:  # CLOSED
             return ()
 
 

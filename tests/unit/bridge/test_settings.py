@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pseudoworker.bridge.settings import UnmappedClass, for_slave, slave_classes, worker_classes
+from pseudoworker.bridge.settings import UnmappedClass, for_slave, run_time, slave_classes, worker_classes
 from pseudoworker.config.model import ClassMap
 
 CLASSES = ClassMap("lab", {"special": "tap"})
@@ -79,3 +79,9 @@ def test_no_token_and_no_group_whatever_is_sent(settings: dict[str, str]) -> Non
     assert "JOBTOKEN" not in kept
     assert not [key for key in kept if key.startswith("_GROUP")]
     assert kept["FEDERATED_REPORT"] == REPORT
+
+
+def test_how_long_a_job_may_take() -> None:
+    assert run_time({}) == 3600 + 7200
+    assert run_time({"MAX_JOB_TIME": "60", "TIMEOUT_SCALE": "2", "MAX_SETUP_TIME": "10"}) == 130
+    assert run_time({"MAX_JOB_TIME": "an hour"}) == 3600 + 7200
