@@ -53,6 +53,12 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
         slave = _client(stack, "slave", configuration.slave, metrics, threads, limits.requests_in_flight)
         journal = Journal(configuration.state_dir / JOURNAL, master_url=master.url, slave_url=slave.url)
         await journal.open()
+        if journal.set_aside is not None:
+            logger.error(
+                "%s was damaged: it is set aside as %s, and its jobs are looked for on both sides",
+                journal.path,
+                journal.set_aside,
+            )
         stack.push_async_callback(journal.close)
         slave_jobs = SlaveJobs(slave)
         reaper = Reaper(journal, slave_jobs)

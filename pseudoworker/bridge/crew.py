@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pseudoworker.bridge.availability import Load
 from pseudoworker.bridge.availability import Slot as SlotState
 from pseudoworker.bridge.lifecycle import Phase, Stop
-from pseudoworker.bridge.services import Services
+from pseudoworker.bridge.recovery import Recovery
+from pseudoworker.bridge.services import SLAVE_OUTAGE, Services
 from pseudoworker.bridge.slot import Slot
 from pseudoworker.config.model import Configuration, SlotConfig
 from pseudoworker.errors import PseudoworkerError
@@ -18,11 +19,15 @@ from pseudoworker.master.link import Link, Pace
 from pseudoworker.master.registration import Capabilities, Identity, Registration, register
 from pseudoworker.observe.logs import SlotLogger
 from pseudoworker.observe.snapshot import SlotSnapshot
+from pseudoworker.openqa.errors import OpenQAError
+from pseudoworker.openqa.views import WorkerView
 from pseudoworker.openqa.websocket import Connection, connect
 from pseudoworker.slave.watch import Outage
 
 logger = logging.getLogger(__name__)
 
+LOOK_TIMEOUT = 120.0
+"""Seconds in which the master has to tell which jobs it counts as ours."""
 ABORT_TIMEOUT = 90.0
 """Seconds that the jobs have for their end when the process is aborted."""
 
@@ -34,6 +39,8 @@ class Crew:
         self._configuration = configuration
         self._slots: list[Slot] = []
         self._links: dict[int, asyncio.Task[None]] = {}
+        self._recoveries: dict[int, asyncio.Task[None]] = {}
+        """Slots that do not register before lost jobs of theirs were looked for."""
         self._end = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
         self._worked = False
@@ -58,10 +65,11 @@ class Crew:
         right."""
         if not any(slot.runs() for slot in self._slots):
             await self._services.availability.looked()
+        await self._look_for_lost()
         while True:
             self._wanted = self._number_wanted()
             for slot in sorted(self._slots, key=lambda slot: not slot.runs()):
-                if slot.instance not in self._links and (slot.runs() or self._is_wanted(slot)):
+                if self._is_away(slot) and (slot.runs() or self._is_wanted(slot)):
                     self._connect(slot)
                     await asyncio.sleep(1 / self._configuration.limits.start_rate)
             for slot in self._slots:
@@ -128,9 +136,10 @@ class Crew:
         if self._ending is not None:
             self._ending.cancel()
         await asyncio.gather(*(slot.leave() for slot in self._slots))
-        for task in self._links.values():
+        tasks = [*self._links.values(), *self._recoveries.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._links.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(slot.detach() for slot in self._slots))
 
     def _finish(self, timeout: float | None) -> None:
@@ -217,6 +226,34 @@ class Crew:
             return
         logger.error("Internal error of %s: stopping", task.get_name(), exc_info=error)
         self._ended(error if isinstance(error, PseudoworkerError) else PseudoworkerError(repr(error)))
+
+    async def _look_for_lost(self) -> None:
+        """Find out which slots have a job on the master that the journal does not know."""
+        idle = {slot.instance: slot for slot in self._slots if not slot.runs()}
+        recovery = Recovery(self._services)
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT):
+                lost = await recovery.lost(idle)
+        except (TimeoutError, OpenQAError) as error:
+            logger.warning("The master does not tell whether jobs were lost: %s", error)
+            return
+        for instance, worker in lost.items():
+            work = self._recover(idle[instance], recovery, worker)
+            task = asyncio.create_task(work, name=f"recovery of slot {instance}")
+            self._recoveries[instance] = task
+            task.add_done_callback(self._link_ended)
+
+    async def _recover(self, slot: Slot, recovery: Recovery, worker: WorkerView) -> None:
+        patience = self._services.patience(SlotLogger(logger, slot.instance), SLAVE_OUTAGE)
+        try:
+            slot.resume(await patience.until_done(lambda: recovery.recover(worker)))
+        except OpenQAError as error:
+            logger.error("Jobs of slot %d are left to the master: %s", slot.instance, error)
+        self._connect(slot)
+        del self._recoveries[slot.instance]
+
+    def _is_away(self, slot: Slot) -> bool:
+        return slot.instance not in self._links and slot.instance not in self._recoveries
 
     def _is_wanted(self, slot: Slot) -> bool:
         return any(slot is one for one in self._slots[: self._wanted])

@@ -142,6 +142,13 @@ class Journal(JournalFile):
 
         await self._transaction(write)
 
+    async def knows(self, master_id: int) -> bool:
+        """Whether the job was claimed, and not forgotten for its age."""
+        rows = await self._query(
+            "SELECT 1 FROM pairing WHERE master_url = ? AND master_id = ?", (self._master_url, master_id)
+        )
+        return bool(rows)
+
     async def slave_of(self, master_id: int) -> int | None:
         """The slave job that a job of the master ran as, also of a closed pairing, None if not known."""
         rows = await self._query(
