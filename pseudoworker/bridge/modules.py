@@ -140,6 +140,11 @@ class ModuleRelay:
                 return module.name if before is None or before.result == states.RUNNING else None
         return None
 
+    def shown_steps(self, name: str | None) -> str:
+        """The fingerprint of the steps of a running module that the master has; empty when it has none."""
+        shown = self._reported.taken.get(name or "")
+        return shown.fingerprint if shown is not None and shown.result == states.RUNNING else ""
+
     def last_reported(self, view: JobView) -> str | None:
         """The last module, in their order, whose result the master has."""
         reported = [module.name for module in view.modules if module.name in self._reported.taken]

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pseudoworker.bridge.developer import DeveloperJob
 from pseudoworker.bridge.files import WORKER_LOG, FileRelay
 from pseudoworker.bridge.modules import COMPLETE, ModuleRelay
+from pseudoworker.bridge.pause import Pause
 from pseudoworker.bridge.scrub import Scrubber
 from pseudoworker.bridge.services import Services
 from pseudoworker.bridge.story import Story
 from pseudoworker.bridge.transfer import Transfer, Transfers
 from pseudoworker.master.job import MasterJob
-from pseudoworker.master.upload_progress import Progress, UploadProgress
+from pseudoworker.master.upload_progress import UploadProgress
 from pseudoworker.openqa import states
 from pseudoworker.openqa.errors import NotFound, OpenQAError, Refused, Unauthorized
 from pseudoworker.openqa.views import JobView
@@ -28,7 +29,8 @@ WATCHED_PACE = 1.0
 AGAIN = 1.0
 """Seconds until the slave is asked again for what it did not have yet."""
 FILES = "file"
-"""Kind of acknowledgement in the journal."""
+SESSION = "developer session"
+"""Kinds of acknowledgement in the journal."""
 _WITH_PRODUCTS = states.COMPLETE_RESULTS | {states.USER_CANCELLED}
 """Results after which a worker uploads what the job made (`OpenQA::Worker::Job`, `_stop_step_4_upload`)."""
 
@@ -90,6 +92,7 @@ class Relay:
         self.live = services.live_relay(self._wake_up, story.tell, logger)
         self._developer: DeveloperJob | None = None
         self._upload_progress = UploadProgress(master)
+        self._pause = Pause()
         self._followed = asyncio.Event()
         self._wake = asyncio.Event()
         self._posted = 0.0
@@ -103,6 +106,8 @@ class Relay:
         )
         if self._developer is not None:
             self._master.cmd_srv_url = self._developer.cmd_srv_url
+            if await self._services.journal.acknowledged(self._master.job_id, SESSION):
+                self._developer.session_started()
 
     async def follow(self, slave_id: int) -> None:
         """From now on the slave job is this one. If results of another one are on the master, everything
@@ -123,6 +128,8 @@ class Relay:
         """Somebody on the master opened a developer session."""
         if self._developer is not None:
             self._developer.session_started()
+            # The master says it once: a process after this one has to know.
+            self._keep(SESSION, {"opened": ""})
 
     def viewers(self, change: int) -> None:
         """Somebody on the master came to watch (+1) or left (-1)."""
@@ -251,11 +258,11 @@ class Relay:
         if self._developer is None or not self._developer.in_session:
             return
         running = self._modules.running(view)
-        progress = Progress(
-            up_to=running if self._paused else self._modules.last_reported(view),
-            current=running,
-            images=self._transfers.outstanding,
-            files=0,
+        progress = self._pause.progress(
+            running=running,
+            shown=self._modules.shown_steps(running),
+            last=self._modules.last_reported(view),
+            outstanding=self._transfers.outstanding,
         )
         await self._upload_progress.post(progress)
 
@@ -267,8 +274,11 @@ class Relay:
         self._services.metrics.relayed("result", sent)
 
     def _completed(self, module: str, digest: str) -> None:
+        self._keep(COMPLETE, {module: digest})
+
+    def _keep(self, kind: str, values: dict[str, str]) -> None:
         task = asyncio.ensure_future(
-            self._services.journal.acknowledge(self._master.job_id, COMPLETE, {module: digest})
+            self._services.journal.acknowledge(self._master.job_id, kind, values)
         )
         self._completions.add(task)
         task.add_done_callback(self._completions.discard)
@@ -280,6 +290,8 @@ class Relay:
             self._story.tell(f"{name} could not be relayed: {error}")
 
     def _pause_changed(self) -> None:
+        running = self._modules.running(self.view) if self.view is not None else None
+        self._pause.changed(paused=bool(self._paused), shown=self._modules.shown_steps(running))
         self._wake_up()
         self._progress_wanted()
 

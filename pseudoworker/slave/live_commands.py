@@ -50,6 +50,9 @@ _OF_THE_SLAVE = frozenset(
 """What a live handler adds of its own (LiveViewHandler.pm, add_further_info_to_hash): the master's adds it
 anew."""
 
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{8,200}")
+"""Utils.pm, rndstr; anything else would not be safe in a path."""
+
 _URL = re.compile(r"\w+://\S+")
 """The live handler's messages name the command server with the token in its path."""
 
@@ -159,7 +162,7 @@ class SlaveCommands:
             port = urlsplit(properties.get("CMD_SRV_URL", "")).port
         except ValueError:
             port = None
-        if port is None or not token.isalnum() or not token.isascii() or not _is_host(host):
+        if port is None or not _TOKEN.fullmatch(token) or not _is_host(host):
             raise NotFound(f"the slave's worker {worker.host}:{worker.instance} has no command server")
         # A worker beside the slave's web UI calls itself localhost; seen from here that is the slave's host.
         return Address(self._base.host if _is_loopback(host) else host, port, token)

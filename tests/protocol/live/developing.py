@@ -13,7 +13,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 
 from pseudoworker.openqa.client import Client
 
-TOKEN = "SlaveToken1234567"
+TOKEN = "Slave_Token-1234"
 STATUS = {
     "running": "boot",
     "current_test_full_name": "lab-boot",
