@@ -277,9 +277,7 @@ class Relay:
         self._keep(COMPLETE, {module: digest})
 
     def _keep(self, kind: str, values: dict[str, str]) -> None:
-        task = asyncio.ensure_future(
-            self._services.journal.acknowledge(self._master.job_id, kind, values)
-        )
+        task = asyncio.ensure_future(self._services.journal.acknowledge(self._master.job_id, kind, values))
         self._completions.add(task)
         task.add_done_callback(self._completions.discard)
 
