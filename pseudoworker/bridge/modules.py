@@ -185,10 +185,8 @@ class ModuleRelay:
             self.progress.complete.pop(name, None)
         for name, module_report in {**reports, **unfinished}.items():
             self._files.bring(view.id, name, module_report, answer.known_images, _texts(shown, name))
-        if final:
-            for module in due:
-                if module.result == states.RUNNING:
-                    self._files.bring_unlisted(view.id, module.name)
+            if final and module_report.running:
+                self._files.bring_unlisted(view.id, name)
         return whole
 
     def mend(self, slave_id: int, details: Details) -> None:
@@ -201,7 +199,8 @@ class ModuleRelay:
 
     def _due(self, view: JobView, *, final: bool, paused: bool) -> list[ModuleView]:
         if final:
-            return [module for module in view.modules if module.result != states.NONE]
+            finished = [module for module in view.modules if module.result != states.NONE]
+            return [*finished, *_interrupted(view)]
         return [module for module in view.modules if self._is_due(module, paused=paused)]
 
     def _is_due(self, module: ModuleView, *, paused: bool) -> bool:
@@ -294,6 +293,14 @@ class ModuleRelay:
             module.name: brought_along.get(module.name) or _entry(module, scripts[module.name])
             for module in new
         }
+
+
+def _interrupted(view: JobView) -> list[ModuleView]:
+    """The module that may have been running when the job ended: its result was taken back then, its document
+    stays (`OpenQA::Schema::Result::Jobs`, `store_column`)."""
+    results = [module.result for module in view.modules]
+    reached = max((place for place, result in enumerate(results, 1) if result != states.NONE), default=0)
+    return list(view.modules[reached : reached + 1])
 
 
 def _fingerprint(shown: Mapping[str, ModuleDetails], name: str) -> str:

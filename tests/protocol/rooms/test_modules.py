@@ -120,6 +120,27 @@ async def test_in_the_end_everything_is_taken_as_it_is(tmp_path: Path) -> None:
         assert len(results(site)) == 1
 
 
+async def test_the_module_that_was_interrupted_is_shown_with_its_texts(tmp_path: Path) -> None:
+    names = {"boot": "passed", "part": "none", "shutdown": "none"}
+    modules = tuple(ModuleView(name, "tests", result) for name, result in names.items())
+    ended = JobView(7, "job", "done", "user_cancelled", modules=modules)
+    routes: dict[str, Answer | list[Answer]] = {
+        DETAILS: details(STEPS),
+        DOCUMENT: WHOLE,
+        "GET /tests/7/file/details-part.json": RUNNING,
+        "GET /tests/7/file/part-2.txt": Said(b"left behind", content_type="text/plain"),
+    }
+    async with relay_on(tmp_path, routes) as (relay, site):
+        await relay.update(ended, final=True)
+    (status,) = [asked.document for asked in site.asked_of(STATUS)]
+    assert isinstance(status, dict)
+    assert isinstance(posted := status["status"], dict)
+    assert isinstance(result := posted["result"], dict)
+    assert result["part"] == {"result": "running"}
+    assert result.keys() == {"boot", "part"}
+    assert ("part-2.txt", b"left behind") in [asked.file for asked in site.asked]
+
+
 async def test_a_secret_in_the_title_of_a_step_does_not_pass(tmp_path: Path) -> None:
     steps: Any = [{**STEPS[0], "title": "curl http://10.0.2.2/slavetoken/x"}]
     document = Said({"result": "ok", "details": steps})
