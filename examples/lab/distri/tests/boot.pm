@@ -5,7 +5,7 @@ use testapi;
 
 sub run ($self) {
     wait_serial('openQA lab guest is ready', timeout => 180) or die 'the guest does not boot';
-    assert_screen('lab-banner', 30);
+    assert_screen('lab-banner', 90);
 }
 
 sub test_flags ($self) { return {fatal => 1} }

@@ -5,7 +5,7 @@ use testapi;
 
 sub run ($self) {
     select_console('root-console');
-    assert_screen('lab-shell', 30);
+    assert_screen('lab-shell', 90);
     assert_script_run('uname');
     save_screenshot;
 }

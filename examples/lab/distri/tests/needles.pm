@@ -6,10 +6,10 @@ use testapi;
 sub run ($self) {
     select_console('sut');
     send_key('alt-f1');
-    assert_screen([qw(lab-absent lab-banner)], 30);
+    assert_screen([qw(lab-absent lab-banner)], 90);
     die 'a needle matched that cannot' if check_screen('lab-absent', 1);
     die 'a needle matched that does not exist' if check_screen('lab-no-such-needle', 0);
-    die 'the tag of the match is wrong' unless check_screen('lab-banner', 5) && match_has_tag('lab-banner');
+    die 'the tag of the match is wrong' unless check_screen('lab-banner', 30) && match_has_tag('lab-banner');
 }
 
 1;

@@ -6,7 +6,7 @@ use testapi;
 sub run ($self) {
     select_console('root-console');
     enter_cmd('poweroff -f');
-    assert_shutdown(60);
+    assert_shutdown(120);
 }
 
 sub test_flags ($self) { return {fatal => 1} }

@@ -6,7 +6,7 @@ use testapi;
 sub run ($self) {
     select_console('root-console');
     enter_cmd('clear; sleep ' . get_var('WAIT', 8) . '; chvt 1');
-    assert_screen('lab-banner', 60);
+    assert_screen('lab-banner', 120);
 }
 
 1;

@@ -6,7 +6,7 @@ use testapi;
 sub run ($self) {
     select_console('sut');
     send_key('alt-f1');
-    assert_screen('lab-workaround', 30);
+    assert_screen('lab-workaround', 90);
 }
 
 1;
