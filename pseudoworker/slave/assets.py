@@ -3,6 +3,7 @@ asset."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from pseudoworker.openqa import states
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import OpenQAError
-from pseudoworker.openqa.retry import POLL, READ
+from pseudoworker.openqa.retry import POLL, PROBE, READ
 from pseudoworker.openqa.views import JobView, parse_jobs
 from pseudoworker.slave.jobs import NewJob, SlaveJobs
 
@@ -18,6 +19,9 @@ TEST = "pseudoworker-asset"
 """Name of the test of all helper jobs."""
 OWNER = "PSEUDOWORKER"
 """The setting of a helper job that tells whose it is."""
+
+WIND_UP = 3.0
+"""Seconds for ending a job when a transfer ends, perhaps since this process does."""
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +38,7 @@ class HelperJobs:
         self._jobs = SlaveJobs(client)
         self._owner = owner
         self._open: set[int] = set()
+        self._untidy = True
 
     async def post(self, settings: Mapping[str, str], *, worker_class: str = "") -> int:
         """A new helper job's id. Its class is one that no worker has, unless `worker_class` names one.
@@ -50,7 +55,11 @@ class HelperJobs:
                 "WORKER_CLASS": worker_class or unused_class(),
             },
         )
-        job_id = (await self._jobs.create([job]))["asset"]
+        try:
+            job_id = (await self._jobs.create([job]))["asset"]
+        except OpenQAError:
+            self._untidy = True  # it may exist nevertheless
+            raise
         self._open.add(job_id)
         return job_id
 
@@ -59,30 +68,33 @@ class HelperJobs:
         return await self._jobs.view(job_id, policy=POLL)
 
     async def finish(self, job_id: int) -> None:
-        """End the job; a failure to do so is only logged, `sweep` will see it."""
-        try:
-            await self._jobs.cancel(job_id)
-        except OpenQAError as error:
-            log.warning("Helper job %d stays open on the slave for now: %s", job_id, error)
+        """End the job. Takes a few seconds at most and never raises: what fails is left to the next
+        `tidy`."""
         self._open.discard(job_id)
+        try:
+            async with asyncio.timeout(WIND_UP):
+                await self._client.post_form(f"/api/v1/jobs/{job_id}/cancel", policy=PROBE)
+        except (OpenQAError, TimeoutError) as error:
+            self._untidy = True
+            log.warning("Helper job %d stays open on the slave for now: %s", job_id, error)
 
     async def sweep(self) -> int:
-        """End helper jobs that a process before us, or a doubtful answer, left open; how many there were."""
-        params = [
-            ("test", TEST),
-            ("state", ",".join(sorted(states.STATES - states.FINAL_STATES))),
-            ("limit", "100"),
-        ]
-        answer = await self._client.get_json("/api/v1/jobs", policy=READ, params=params)
-        left = [
-            job.id
-            for job in parse_jobs(answer, url=self._client.url_of("/api/v1/jobs"), broken=lambda *_: None)
-            if job.settings.get(OWNER) == self._owner and job.id not in self._open
-        ]
-        for job_id in left:
-            log.info("Ending helper job %d, which was left on the slave", job_id)
-            await self._jobs.cancel(job_id)
+        """End helper jobs that a process before us, a doubtful answer or an outage left open; how many there
+        were. Raises OpenQAError."""
+        params = [("test", TEST), ("state", ",".join(sorted(states.STATES - states.FINAL_STATES)))]
+        answer = await self._client.get_json("/api/v1/jobs", policy=READ, params=[*params, ("limit", "100")])
+        jobs = parse_jobs(answer, url=self._client.url_of("/api/v1/jobs"), broken=lambda *_: None)
+        left = [job for job in jobs if job.settings.get(OWNER) == self._owner and job.id not in self._open]
+        for job in left:
+            log.info("Ending helper job %d, which was left on the slave", job.id)
+            await self._jobs.cancel(job.id)
+        self._untidy = False
         return len(left)
+
+    async def tidy(self) -> None:
+        """`sweep`, if there may be any."""
+        if self._untidy:
+            await self.sweep()
 
 
 def unused_class() -> str:

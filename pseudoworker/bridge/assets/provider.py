@@ -70,7 +70,6 @@ class AssetProvider:
         self._space = space
         self._repos = repos
         self._helpers = helpers
-        self._tidied = False
         self._clock = clock
 
     async def provide(
@@ -87,7 +86,7 @@ class AssetProvider:
         Raises AssetFailure, which is final, and OpenQAError for an outage: call again, it goes on where it
         stopped.
         """
-        await self._tidy()
+        await self._helpers.tidy()
         needed = [each for each in needed_assets(job.settings) if each.asset not in (coming or ())]
         repos = [each for each in needed if each.asset.type == "repo"]
         files = {each: file for each in needed if (file := await self._find(each, coming, note)) is not None}
@@ -123,16 +122,6 @@ class AssetProvider:
         await self._repos.close()
         for transport in self._placer.transports:
             await transport.close()
-
-    async def _tidy(self) -> None:
-        """Once, end what a process before this one left open on the slave."""
-        if not self._tidied:
-            self._tidied = True
-            try:
-                await self._helpers.sweep()
-            except BaseException:
-                self._tidied = False
-                raise
 
     async def _find(self, needed: Needed, coming: Collection[Asset] | None, note: Note) -> Served | None:
         """The asset on the master; None for one that the job can do without, or that is no file."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ from pseudoworker.openqa.messages import (
 )
 from pseudoworker.openqa.retry import PROBE
 from pseudoworker.openqa.websocket import Connection, connect
-from pseudoworker.slave.assets import HelperJobs, unused_class
+from pseudoworker.slave.assets import WIND_UP, HelperJobs, unused_class
 
 ASSIGNED_WITHIN = 300.0
 """Seconds for the slave's scheduler to hand us our own job."""
@@ -142,8 +142,8 @@ class UploadTransport:
                     await keeper  # raises why it ended
                 await sender
             finally:
-                for task in (keeper, sender):
-                    task.cancel()
+                keeper.cancel()
+                sender.cancel()
                 await asyncio.gather(keeper, sender, return_exceptions=True)
         finally:
             await asyncio.shield(self.helpers.finish(job_id))
@@ -153,15 +153,22 @@ class UploadTransport:
         file = order.file
         upload = Upload(job.job_id, order.target.name, "public", file.size, self.chunk_size)
         uploader = Uploader(self.slave.client, self.executor)
-        await uploader.send(upload, lambda start: Source(self.master, file, start=start))
+        try:
+            await uploader.send(upload, lambda start: Source(self.master, file, start=start))
+        except UploadFailure:
+            raise  # discarded already
+        except BaseException:
+            await asyncio.shield(_soon(uploader.discard(upload)))
+            raise
         await job.announce_uploading()
         await job.set_done("passed")
 
     async def _unregister(self, worker_id: int) -> None:
         """Have the slave forget the helper worker; where it does not, its next use takes the entry over."""
         try:
-            await self.slave.client.delete(f"/api/v1/workers/{worker_id}", policy=PROBE)
-        except OpenQAError as error:
+            async with asyncio.timeout(WIND_UP):
+                await self.slave.client.delete(f"/api/v1/workers/{worker_id}", policy=PROBE)
+        except (OpenQAError, TimeoutError) as error:
             log.debug("Helper worker %d stays listed on the slave: %s", worker_id, error)
 
 
@@ -208,3 +215,12 @@ class _Worker:
 
     async def _reject(self, ids: list[int]) -> None:
         await self.connection.send(rejected(ids, "this worker only uploads an asset of its own"))
+
+
+async def _soon(work: Awaitable[None]) -> None:
+    """Await it for a few seconds at most: this process may be about to end."""
+    try:
+        async with asyncio.timeout(WIND_UP):
+            await work
+    except TimeoutError as error:
+        log.debug("Not wound up: %s", error)

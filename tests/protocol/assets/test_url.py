@@ -47,7 +47,7 @@ async def test_what_a_dead_process_left_is_swept(tmp_path: Path) -> None:
         stranger = w.slave.db.create({"TEST": "pseudoworker-asset", "PSEUDOWORKER": "other"}.items())["id"]
         assert len(w.open_helpers()) == 2
         w.assets.helpers._open.clear()  # as a new process would begin
-        w.assets.provider._tidied = False
+        w.assets.helpers._untidy = True
         await w.provide()
         assert w.open_helpers() == [stranger]
         await provided.held.release()
@@ -148,3 +148,32 @@ async def test_hold_keeps_all_assets_for_a_slow_caller(tmp_path: Path) -> None:
         assert w.slave.db.jobs[helper].assets == [("iso", "tiny.iso")]
         await provided.held.release()
         assert w.open_helpers() == []
+
+
+async def test_a_helper_job_that_can_not_be_ended_now_is_ended_later(tmp_path: Path) -> None:
+    async with world(tmp_path, transport="url") as w:
+        w.put(w.master, "iso", "tiny.iso", ISO)
+        provided = await w.provide(ISO="tiny.iso")
+        w.slave.traffic.add("cancel", "status", status=503, times=0)
+        await provided.held.release()
+        assert len(w.open_helpers()) == 1
+        w.slave.traffic.clear()
+        await w.provide(ISO="tiny.iso")
+        assert w.open_helpers() == []
+
+
+@pytest.mark.parametrize("kind", ["cancel", "create"])
+async def test_a_slave_that_hangs_does_not_keep_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("pseudoworker.slave.assets.WIND_UP", 0.1)
+    async with world(tmp_path, transport="url") as w:
+        w.gru.running = False
+        w.put(w.master, "iso", "tiny.iso", ISO)
+        w.slave.traffic.add(kind, "hang", times=0)
+        providing = asyncio.create_task(w.provide(ISO="tiny.iso"))
+        await until(lambda: w.slave.traffic.counts["create"] > 0)
+        providing.cancel()
+        async with asyncio.timeout(5):
+            with pytest.raises(asyncio.CancelledError):
+                await providing
