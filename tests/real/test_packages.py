@@ -5,6 +5,7 @@ Wants apt and root; takes a minute or two on a machine that does nothing else. W
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -76,7 +77,8 @@ def configured(clean_system: Path) -> Path:
     conf.mkdir()
     write_configuration(current_lab(), conf, location="clean")
     toml = conf / "pseudoworker.toml"
-    toml.write_text('host = "clean-system"\n' + toml.read_text())
+    # a name of its own for each run
+    toml.write_text(f'host = "clean-system-{os.getpid()}"\n' + toml.read_text())
     (conf / "client.conf.d").mkdir()
     (conf / "client.conf").rename(conf / "client.conf.d/pseudoworker.conf")
     run("chroot", clean_system, "chgrp", "_pseudoworker", "/etc/openqa/client.conf.d/pseudoworker.conf")

@@ -24,12 +24,13 @@ async def check_live(slave: Client) -> Line:
             answer = None  # it may be behind a proxy all the same
         if isinstance(answer, dict) and answer.get("name") == _NAME:
             return ok(_TOPIC, f"answers at {slave.url_of('/', port_delta=_PORT_DELTA)}")
-    path = "/liveviewhandler/tests/1/streaming"
+    # a page that nobody has: the live handler says so in its own words (OpenQA::Setup,
+    # setup_plain_exception_handler), the web UI and proxies show a page with a title
+    path = "/liveviewhandler/pseudoworker"
     text = f"does not answer at {slave.url_of(path)}"
     try:
         await slave.read(path, policy=PROBE, limit=100_000)
     except NotFound as failure:
-        # the live handler says just this, the web UI and proxies show a page with a title
         if failure.text == "Not found":
             return ok(_TOPIC, f"answers below {slave.url}/liveviewhandler")
     except Refused as failure:

@@ -22,7 +22,8 @@ from pseudoworker.bridge import check as check_module
 from pseudoworker.bridge.assembly import JOURNAL
 from pseudoworker.bridge.check import check
 from pseudoworker.bridge.checks.lines import Line
-from pseudoworker.bridge.journal import VERSION, Journal
+from pseudoworker.bridge.journal import Journal
+from pseudoworker.bridge.journal_file import VERSION
 from pseudoworker.bridge.owner import Ownership
 from pseudoworker.config.load import Overrides
 from tests.fakes.exchange import Exchange, Route
@@ -357,7 +358,7 @@ BROKEN: list[tuple[Break, str, str, str]] = [
         _no_live_handler,
         "warning",
         "live handler",
-        "does not answer at http://{slave}/liveviewhandler/tests/1/streaming, so there may be no "
+        "does not answer at http://{slave}/liveviewhandler/pseudoworker, so there may be no "
         "live screen; start openqa-livehandler there and let a proxy pass /liveviewhandler on; "
         "jobs run without it",
     ),
@@ -391,8 +392,8 @@ BROKEN: list[tuple[Break, str, str, str]] = [
         _newer_journal,
         "error",
         "journal",
-        "{state}/journal.sqlite is of version 2, this release knows up to 1; start the newer "
-        "pseudoworker again, or move the file away",
+        f"{{state}}/journal.sqlite is of version {VERSION + 1}, this release knows up to {VERSION}; start the"
+        " newer pseudoworker again, or move the file away",
     ),
     (
         _no_space,
@@ -503,6 +504,13 @@ async def test_a_second_owner_is_named(setup: Setup) -> None:
     assert (await setup.line("slots")).startswith("ok      slots: 1-2 are served by no process")
 
 
+async def test_a_worker_that_has_quit_does_not_hold_its_name(setup: Setup) -> None:
+    worker = setup.pair.master.workers.add(os.uname().nodename, 1)
+    worker.t_seen = float("inf")
+    worker.error = "graceful disconnect at 2026-11-26T20:10:29"
+    assert (await setup.line("names")).startswith("ok")
+
+
 async def test_a_sound_journal_is_left_as_it_is(setup: Setup) -> None:
     path = setup.state / JOURNAL
     journal = Journal(path, master_url="m", slave_url="s")
@@ -513,11 +521,15 @@ async def test_a_sound_journal_is_left_as_it_is(setup: Setup) -> None:
 
 
 async def test_behind_a_proxy_the_live_handler_is_found_below_the_url(tmp_path: Path) -> None:
-    async def not_found(_exchange: Exchange) -> web.StreamResponse:
-        return web.Response(text="Not found", status=404, content_type="text/html")
+    async def not_found(exchange: Exchange) -> web.StreamResponse:
+        # streamed: the fake's web UI turns other errors into JSON, which the live handler never does
+        response = web.StreamResponse(status=404, headers={"Content-Type": "text/html"})
+        await response.prepare(exchange.request)
+        await response.write(b"Not found")
+        return response
 
     pair = FakePair(slave={"prefix": "/openqa"}, flavour=TX)
-    pair.slave.extra_routes.append(Route("GET", "/liveviewhandler/tests/1/streaming", "streaming", not_found))
+    pair.slave.extra_routes.append(Route("GET", "/liveviewhandler/pseudoworker", "streaming", not_found))
     async with pair:
         line = await Setup(pair, tmp_path).line("live handler")
     assert line == f"ok      live handler: answers below {pair.slave.url}/liveviewhandler"
