@@ -400,3 +400,47 @@ async def test_redirects_to_a_mirror_are_followed_without_the_key(tmp_path: Path
         assert w.master.traffic.sent["download"] == 0
         assert "Range" in asked
         assert not [name for name in asked if name.lower().startswith("x-api")]
+
+
+async def test_what_the_cleanup_took_during_a_long_transfer_is_brought_again(tmp_path: Path) -> None:
+    async with world(tmp_path, transport="local") as w:
+        w.put(w.master, "iso", "tiny.iso", ISO)
+        w.put(w.slave, "iso", "tiny.iso", ISO)
+        w.put(w.master, "hdd", "disk.qcow2", DISK)
+        times = iter((0.0, 100.0, 100.0, 101.0))
+        w.assets.provider._clock = times.__next__  # the transfer took 100 s
+
+        async def clean(when: str, exchange: Exchange) -> None:
+            if when == "after" and exchange.kind == "register_asset":
+                w.slave.hooks.clear()
+                del w.slave.db.assets["iso", "tiny.iso"]
+
+        w.slave.hooks.append(clean)
+        provided = await w.provide(HDD_1="disk.qcow2", ISO="tiny.iso")
+        assert provided.moved == len(DISK) + len(ISO)
+        assert w.on_slave("iso", "tiny.iso") == ISO
+
+
+async def test_without_a_free_name_it_fails(tmp_path: Path) -> None:
+    async with world(tmp_path, transport="local") as w:
+        w.put(w.master, "iso", "tiny.iso", ISO, age=50)
+        provided = await w.provide(ISO="tiny.iso")
+        w.put(w.slave, "iso", "tiny.iso", b"one")
+        provided = await w.provide(ISO="tiny.iso")
+        w.put(w.slave, "iso", provided.settings["ISO"], b"other")
+        with pytest.raises(AssetFailure, match="All names for it are taken"):
+            await w.provide(ISO="tiny.iso")
+
+
+async def test_a_transfer_that_brings_too_little_is_noticed(tmp_path: Path) -> None:
+    """The slave says that it has the asset, but serves less of it than was written."""
+    async with world(tmp_path, transport="local") as w:
+        w.put(w.master, "iso", "tiny.iso", ISO)
+
+        async def spoil(when: str, exchange: Exchange) -> None:
+            if when == "after" and exchange.kind == "register_asset":
+                w.put(w.slave, "iso", "tiny.iso", ISO[:5])
+
+        w.slave.hooks.append(spoil)
+        with pytest.raises(AssetFailure, match="by local 5 of 700000 bytes arrived"):
+            await w.provide(ISO="tiny.iso")

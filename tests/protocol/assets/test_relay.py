@@ -327,6 +327,63 @@ async def test_an_outage_that_is_too_long_can_be_gone_on_with(
         assert on_master(w, "hdd", "disk.qcow2") == DISK
 
 
+async def test_a_product_that_changes_while_it_is_read_is_begun_anew(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        view, job = w.finished_job({PUBLIC: DISK}), w.running_job()
+        changed = content_of(len(DISK), 9)
+
+        async def change(when: str, exchange: Exchange) -> None:
+            if when == "before" and exchange.request.headers.get("Range", "").startswith("bytes=6"):
+                w.slave.hooks.clear()
+                w.put(w.slave, *PUBLIC, changed, age=5)
+
+        w.put(w.slave, *PUBLIC, DISK, age=50)
+        w.slave.hooks.append(change)
+        w.slave.traffic.add("download", "half", nth=2)
+        await relay(w, view, job)
+        assert on_master(w, "hdd", "disk.qcow2") == changed
+        assert any("changed while it was read" in note for note in w.notes)
+
+
+async def test_a_500_on_the_last_chunk_sends_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_SETTLING_PAUSE", 0.02)
+    async with world(tmp_path) as w:
+        view, job = w.finished_job({PUBLIC: DISK}), w.running_job()
+        w.master.traffic.add("chunk", "status", nth=CHUNKS, status=500)
+        await relay(w, view, job)
+        assert on_master(w, "hdd", "disk.qcow2") == DISK
+        assert w.master.traffic.counts["chunk"] == CHUNKS + 1
+
+
+@pytest.mark.parametrize("spoilt", [1, 99])
+async def test_a_wrong_checksum_of_the_whole_sends_all_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: int
+) -> None:
+    """The server finds that its partial file is not what was sent, and discards it."""
+    monkeypatch.setattr(uploads, "_SETTLING_PAUSE", 0.02)
+    async with world(tmp_path) as w:
+        view, job = w.finished_job({PUBLIC: DISK}), w.running_job()
+        times = iter(range(spoilt))
+
+        async def spoil(when: str, exchange: Exchange) -> None:
+            parts = w.master.reports.chunks.partial
+            if exchange.kind == "chunk" and when == "before" and parts:
+                (part,) = parts.values()
+                if len(part) == (CHUNKS - 1) * 100_000 and next(times, None) is not None:
+                    part[5] ^= 1
+
+        w.master.hooks.append(spoil)
+        if spoilt == 1:
+            await relay(w, view, job)
+            assert on_master(w, "hdd", "disk.qcow2") == DISK
+        else:
+            with pytest.raises(UploadFailure, match="lost the partial file 3 times"):
+                await relay(w, view, job)
+            assert on_master(w, "hdd", "disk.qcow2") is None
+
+
 def test_policies_are_those_of_the_table() -> None:
     assert uploads._OUTAGE.limit == CHUNK.limit
     assert DOWNLOAD.limit > 0

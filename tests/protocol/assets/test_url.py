@@ -177,3 +177,21 @@ async def test_a_slave_that_hangs_does_not_keep_the_process(
         async with asyncio.timeout(5):
             with pytest.raises(asyncio.CancelledError):
                 await providing
+
+
+async def test_a_helper_job_that_is_deleted_ends_the_wait(tmp_path: Path) -> None:
+    async with world(tmp_path, transport="url") as w:
+        w.gru.running = False
+        w.put(w.master, "iso", "tiny.iso", ISO)
+        providing = asyncio.create_task(w.provide(ISO="tiny.iso"))
+        await until(lambda: bool(w.open_helpers()))
+        w.slave.order(w.slave.db.jobs[w.open_helpers()[0]], "delete", {})
+        with pytest.raises(AssetFailure, match="was deleted on the slave"):
+            await providing
+
+
+async def test_an_address_that_can_not_be_listened_on_is_told(tmp_path: Path) -> None:
+    async with world(tmp_path, transport="url", serve_address="192.0.2.1:1", domains=()) as w:
+        w.put(w.master, "iso", "tiny.iso", ISO)
+        with pytest.raises(AssetFailure, match=r"can not listen on serve_address 192\.0\.2\.1:1"):
+            await w.provide(ISO="tiny.iso")
