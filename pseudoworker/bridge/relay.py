@@ -19,6 +19,7 @@ from pseudoworker.master.job import MasterJob
 from pseudoworker.master.upload_progress import UploadProgress
 from pseudoworker.openqa import states
 from pseudoworker.openqa.errors import NotFound, OpenQAError, Refused, Unauthorized
+from pseudoworker.openqa.retry import READ
 from pseudoworker.openqa.views import JobView
 from pseudoworker.slave.files import ResultFile
 
@@ -180,7 +181,7 @@ class Relay:
         slave_id = self._slave_id
         assert slave_id is not None
         await self.live.close()
-        view = (await self._services.slave_jobs.views([slave_id])).get(slave_id)
+        view = (await self._services.slave_jobs.views([slave_id], policy=READ)).get(slave_id)
         if view is None or view.assigned_worker_id is None:
             return  # deleted meanwhile, which the caller finds out, or never given to a worker
         if view.result == states.SKIPPED and not view.modules:

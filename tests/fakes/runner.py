@@ -49,7 +49,9 @@ class ScriptedWorker(Channel):
 
     def _take(self, ids: list[int]) -> None:
         self.pending.extend(self.server.db.jobs[job_id] for job_id in ids)
-        self._task = asyncio.create_task(self._work())
+        # The next job may come while the end of the last one is still being tidied up.
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
         """Vanish without a word."""

@@ -410,3 +410,12 @@ async def test_everything_a_job_can_leave_is_served() -> None:
         for name in (*unlisted, *details["logs"], *details["ulogs"]):
             assert (name not in details["logs"]) == (name in (*unlisted, *details["ulogs"]))
             assert (await client.get(f"/tests/{job.id}/file/{name}")).status == 200
+
+
+async def test_a_worker_runs_one_job_after_the_other() -> None:
+    async with FakeSlave(workers={"a": 3}) as slave:
+        settings = {"TEST": "t", "WORKER_CLASS": "a", "FAKE_SCRIPT": json.dumps({"modules": 1, "seconds": 0})}
+        jobs = [slave.db.jobs[slave.db.create(settings.items())["id"]] for _ in range(60)]
+        await until(lambda: all(job.state == "done" for job in jobs), 30)
+        assert {job.result for job in jobs} == {"passed"}
+        assert all(job.report.states.count("running") == 1 for job in jobs)
