@@ -196,6 +196,6 @@ class Availability:
         if problem != self._problem:
             if problem:
                 logger.warning("No slot takes jobs: %s", problem)
-            elif self._problem is not None:
+            else:
                 logger.info("The slave can take jobs")
         self._problem = problem

@@ -178,7 +178,7 @@ class Clusters:
         for members, assembly in list(self._assemblies.items()):
             if job_id in members:
                 assembly.left.add(job_id)
-                if assembly.left >= members:
+                if assembly.left >= assembly.arrived:  # some may never come
                     del self._assemblies[members]
 
     def _assembly(self, cluster: Cluster) -> _Assembly:
