@@ -88,6 +88,8 @@ class ModuleRelay:
         self._posting = asyncio.Lock()
         self._apart: dict[str, tuple[str, str]] = {}
         """Fingerprints of steps in details and document, of modules where both did not agree."""
+        self._running: dict[str, dict[str, Json]] = {}
+        """What was last reported of a module that still runs, while the test was paused."""
         self.progress = Progress()
 
     async def load(self) -> None:
@@ -113,6 +115,7 @@ class ModuleRelay:
             await self.post(None, {"result": dict.fromkeys(stale, RESET)})
         self.progress = Progress(ordered=self.progress.ordered)
         self._reported.forget()
+        self._running.clear()
         self._files.forget()
         self._apart.clear()
         await self._journal.forget(
@@ -127,7 +130,8 @@ class ModuleRelay:
             results = status.get("result")
             marked = dict(results) if isinstance(results, dict) else {}
             if view is not None and (running := self.running(view)) is not None:
-                marked.setdefault(running, {"result": states.RUNNING})
+                # Without the steps that were shown once, the master would forget them.
+                marked.setdefault(running, self._running.get(running, {"result": states.RUNNING}))
                 self.progress.shown.add(running)
             return await self._master.post_status({**status, "result": marked} if marked else status)
 
@@ -143,7 +147,8 @@ class ModuleRelay:
     def shown_steps(self, name: str | None) -> str:
         """The fingerprint of the steps of a running module that the master has; empty when it has none."""
         shown = self._reported.taken.get(name or "")
-        return shown.fingerprint if shown is not None and shown.result == states.RUNNING else ""
+        has_steps = bool(self._running.get(name or "", {}).get("details"))
+        return shown.fingerprint if shown is not None and has_steps else ""
 
     def last_reported(self, view: JobView) -> str | None:
         """The last module, in their order, whose result the master has."""
@@ -180,6 +185,11 @@ class ModuleRelay:
         await self._reported.announce(reported)
         answer = await self._tell(view, reports)
         await self._reported.confirm(reported)
+        self._running = {
+            name: self._scrubbed(reports[name].document)
+            for name, value in reported.items()
+            if value.result == states.RUNNING
+        } or self._running
         self.progress.shown.update(reported)
         for name in reported:
             self.progress.complete.pop(name, None)
