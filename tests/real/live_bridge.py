@@ -42,11 +42,13 @@ class Bridge:
     process: subprocess.Popen[bytes]
     log: Path
     location: str
+    posted: list[int] = field(default_factory=list)
 
     def post(self, variant: str, **settings: object) -> int:
         """Post a job on the master for this process; its id."""
         own = {"WORKER_CLASS": f":{self.location}:qemu_x86_64", **settings}
-        return post(self.lab.master, variant, **own)[""]
+        self.posted.append(post(self.lab.master, variant, **own)[""])
+        return self.posted[-1]
 
     def running(self, master_job: int, limit: float = 180.0) -> int:
         """Wait until the job runs on both sides, with a module; the slave job's id."""
@@ -66,8 +68,14 @@ class Bridge:
         found: dict[str, Any] = wait_for(f"job {master_job} {state}", look, limit)
         return found
 
+    def cancel_all(self) -> None:
+        """Cancel what has not ended, so that neither side has anything left to do for us."""
+        for job in self.posted:
+            if OpenqaApi(self.lab.master.url).get(f"jobs/{job}")["job"]["state"] != "done":
+                self.cancel(job)
+
     def cancel(self, master_job: int) -> None:
-        """Cancel the job, unless it has ended."""
+        """Cancel the job and wait for its end."""
         OpenqaApi(self.lab.master.url, self.lab.master.operator).post(f"jobs/{master_job}/cancel")
         self.wait_for_state(master_job, "done")
 
@@ -76,7 +84,7 @@ class Bridge:
 def bridge(
     lab: Lab, directory: Path, *, slots: int = 1, location: str = "live", toml: str = "", slave_url: str = ""
 ) -> Iterator[Bridge]:
-    """Start the process, and stop it with its jobs in the end; `slave_url` leads to the slave by another
+    """Start the process, and end its jobs and it in the end; `slave_url` leads to the slave by another
     way."""
     configuration, log = directory / "conf", directory / "pseudoworker.log"
     write_configuration(lab, configuration, location)
@@ -94,7 +102,6 @@ def bridge(
         "--instance",
         f"1-{slots}",
         "--verbose",
-        "--on-stop=abort",
     ]
     environment = {
         **os.environ,
@@ -108,7 +115,11 @@ def bridge(
         )
     try:
         wait_for("slots that take jobs", lambda: log.read_text().count("Takes jobs") >= slots, 60)
-        yield Bridge(lab, process, log, location)
+        running = Bridge(lab, process, log, location)
+        try:
+            yield running
+        finally:
+            running.cancel_all()
     finally:
         process.send_signal(signal.SIGTERM)
         try:
