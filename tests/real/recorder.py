@@ -1,4 +1,5 @@
-"""A TCP proxy in a thread that notes which requests go through, and which of them are still being answered."""
+"""A TCP proxy in a thread that notes which requests go through, and which of them are still being
+answered."""
 
 from __future__ import annotations
 
@@ -88,7 +89,9 @@ class Recorder:
                 if end is not None:
                     end.transport.abort()
 
-    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, streams: list[str]) -> None:
+    async def _up(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, streams: list[str]
+    ) -> None:
         while data := await reader.read(65536):
             if match := _REQUEST.match(data):
                 path = match[2].decode()

@@ -44,18 +44,20 @@ async def test_a_plain_job_comes_back_whole(tmp_path: Path, flavour: Flavour) ->
     [
         ({"fail": "login"}, "failed", None),
         ({"modules": [{"dents": 1}]}, "softfailed", None),
-        ({"result": "incomplete", "reason": "backend died: qemu crashed"}, "incomplete", "backend died: qemu crashed"),
-        ({"modules": 0, "result": "incomplete", "reason": "tests died: no main.pm"}, "incomplete", "tests died: no main.pm"),
-        ({"result": "timeout_exceeded", "reason": "timeout: test execution exceeded MAX_JOB_TIME"}, "timeout_exceeded", "timeout: test execution exceeded MAX_JOB_TIME"),
+        ({"result": "incomplete"}, "incomplete", "backend died: qemu crashed"),
+        ({"modules": 0, "result": "incomplete"}, "incomplete", "tests died: no main.pm"),
+        ({"result": "timeout_exceeded"}, "timeout_exceeded", "timeout: test execution exceeded MAX_JOB_TIME"),
         ({"result": "obsoleted"}, "obsoleted", "obsoleted on the slave: {url}"),
         ({"result": "skipped"}, "skipped", "skipped on the slave: {url}"),
     ],
-)  # fmt: skip
+)
 async def test_every_end_is_passed_on(
     tmp_path: Path, told: dict[str, object], result: str, reason: str | None
 ) -> None:
     async with FakePair() as pair:
         config = pair.write_config(tmp_path)
+        if reason and "{url}" not in reason:
+            told = {**told, "reason": reason}
         job = pair.master.post(TEST="plain", FAKE_SCRIPT=script(**told))
         async with pseudoworker(config):
             await pair.done(job)

@@ -200,7 +200,7 @@ def test_a_cancelled_slave_job_is_awaited_while_it_has_a_worker() -> None:
 
 
 def test_a_deleted_slave_job() -> None:
-    state, commands = after(RUNNING, Gone(7, URL), state=QUEUED)
+    _, commands = after(RUNNING, Gone(7, URL), state=QUEUED)
     assert isinstance(commands[0], TellEnd)
     assert URL in (commands[0].ending.reason or "")
     stopping = after(RUNNING, StopAsked(Stop.CANCEL), state=QUEUED)[0]
@@ -254,9 +254,8 @@ RESULTS = ("none", "passed", "failed", "incomplete", "user_cancelled", "parallel
 class Life(RuleBasedStateMachine):
     """The master, the slave, the limits and crashes of the process, in any order.
 
-    A model of the outside keeps to what it can do at all: it answers commands that were given, once each, at any
-    later time; a crash forgets commands that were not answered and asks `resume` for them anew.
-    """
+    A model of the outside keeps to what it can do at all: it answers commands that were given, once each, at
+    any later time; a crash forgets commands that were not answered and asks `resume` for them anew."""
 
     def __init__(self) -> None:
         super().__init__()
