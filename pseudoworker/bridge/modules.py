@@ -152,8 +152,9 @@ class ModuleRelay:
 
     def last_reported(self, view: JobView) -> str | None:
         """The last module, in their order, whose result the master has."""
-        reported = [module.name for module in view.modules if module.name in self._reported.taken]
-        return reported[-1] if reported else None
+        taken = self._reported.taken
+        ended = {name for name, reported in taken.items() if reported.result != states.RUNNING}
+        return next((module.name for module in reversed(view.modules) if module.name in ended), None)
 
     async def update(self, view: JobView, *, final: bool = False, paused: str = "") -> bool:
         """Report what the master lacks: new modules and those that finished; with `final` whatever differs
