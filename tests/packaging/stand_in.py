@@ -125,7 +125,7 @@ def _python(arguments: list[str]) -> int:
 
 def _lab(arguments: list[str]) -> int:
     usage = subprocess.run(
-        [sys.executable, "-m", "examples.lab", "--help"],
+        [sys.executable, "-c", "from examples.lab.cli import main; main(['--help'])"],
         cwd=TREE,
         capture_output=True,
         text=True,

@@ -25,9 +25,9 @@ from tests.packaging import stand_in
 from tests.packaging.conftest import ROOT, Installed, copy_tree
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-_BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LANGUAGES = {"sh", "toml", "ini", "text", "json", "mermaid", "python"}
-"""`sh` is run; the others are no commands."""
+_BLOCK = re.compile(r"^ *```(\S*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_LANGUAGES = {"", "sh", "toml", "ini", "text", "json", "mermaid", "python"}
+"""`sh` is run; the others are no commands, and those without a language are drawings."""
 
 
 def _blocks(document: Path, language: str) -> list[str]:
@@ -105,11 +105,12 @@ async def test_every_command_in_the_documents_works(
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_no_command_hides_in_a_block_that_is_not_run(document: Path) -> None:
-    assert {language for language, _ in _BLOCK.findall(document.read_text())} <= _LANGUAGES
-    text = document.read_text()
-    assert text.count("```") == 2 * len(_BLOCK.findall(text)), (
-        "a block that is not closed, or has no language"
-    )
+    blocks = _BLOCK.findall(document.read_text())
+    assert {language for language, _ in blocks} <= _LANGUAGES
+    assert document.read_text().count("```") == 2 * len(blocks), "a block that is not closed"
+    for language, text in blocks:
+        first_words = {line.split()[0] for line in text.splitlines() if line.strip()}
+        assert language == "sh" or not first_words & {*stand_in._PROGRAMS, "$", "git", "pip"}, text
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
