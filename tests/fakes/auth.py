@@ -46,12 +46,13 @@ class Keys:
         if key != self.key:
             return "Not authorized"
         stamp = request.headers.get("X-API-Microtime", "")
+        mismatch = flavour.mismatch.format(server=int(self.now()), client=stamp)
         try:
             age = self.now() - float(stamp)
         except ValueError:
-            return flavour.mismatch
+            return mismatch
         if age > self.tolerance or (age < -self.tolerance and not flavour.future_timestamps):
-            return flavour.mismatch
+            return mismatch
         if hashed:
             message = self._hashed_path(request.raw_path) + stamp
             wanted = hmac.new(self.secret.encode(), message.encode(), "sha1").hexdigest()

@@ -312,7 +312,7 @@ class Database:
         """Give jobs to a worker, the first one first; each gets the token that its test will use."""
         token = secrets.token_hex(8)
         for job in jobs:
-            job.assigned, job.t_started, job.token = worker, None, token
+            job.assigned, job.t_started, job.token, job.reason = worker, None, token, None
             job.tokens.append(token)
             worker.jobs[job.id] = job
             self.enter(job, "assigned")

@@ -134,7 +134,8 @@ def negotiated(request: web.Request, response: web.StreamResponse) -> web.Stream
     accept = request.headers.get("Accept", "")
     if response.status >= 400 and "json" in accept and "html" not in accept:
         document = json.loads(response.body) if response.content_type == "application/json" else {}
-        response = answer({**document, "error_status": response.status}, response.status)
+        kept = {name: value for name, value in response.headers.items() if name == "Content-Disposition"}
+        response = answer({**document, "error_status": response.status}, response.status, kept)
     if (
         "gzip" in request.headers.get("Accept-Encoding", "")
         and isinstance(response.body, bytes)

@@ -26,7 +26,7 @@ class Flavour:
     future_timestamps: bool
     """Whether a time stamp that lies in the future passes however far off it is."""
     mismatch: str
-    """Text of the 403 for a clock that is wrong."""
+    """Text of the 403 for a clock that is wrong, with `{server}` and `{client}` for both times."""
     cancelled_status: bool
     """Whether a status post for a cancelled job is taken like any other (else `{"result":0}` and no more)."""
     refused_uploading: str | bool
@@ -57,6 +57,14 @@ class Flavour:
     """`parents_ok` of a job whose parents are not."""
     plain_live_error: bool
     """Whether the live log of a job without a worker is refused in plain text instead of a page."""
+    accepted_uploading: int | bool
+    """`result` in the answer to `{"uploading":1}`."""
+    every_category: bool
+    """Whether the details name the category of each module, not only where it changes."""
+    explains_waiting: bool
+    """Whether a scheduled job has a reason: what it waits for."""
+    guards_downloads: bool
+    """Whether downloads are attachments and texts are not to be sniffed."""
 
 
 BW: Final = Flavour(
@@ -80,6 +88,10 @@ BW: Final = Flavour(
     skips_restarted=False,
     parents_not_ok="",
     plain_live_error=False,
+    accepted_uploading=1,
+    every_category=False,
+    explains_waiting=False,
+    guards_downloads=False,
 )
 TX: Final = Flavour(
     name="tx",
@@ -102,13 +114,18 @@ TX: Final = Flavour(
     skips_restarted=True,
     parents_not_ok=0,
     plain_live_error=True,
+    accepted_uploading=1,
+    every_category=False,
+    explains_waiting=False,
+    guards_downloads=False,
 )
 SID: Final = Flavour(
     name="sid",
-    port_delta="2",
+    port_delta=2,
     info={"type": "info", "seen": 1},
     future_timestamps=False,
-    mismatch=CLOCK_HINT + " (local host IP: 127.0.0.1, server time: 0, client time: 0, tolerance: 300s)",
+    mismatch=CLOCK_HINT
+    + " (local host IP: 127.0.0.1, server time: {server}, client time: {client}, tolerance: 300s)",
     cancelled_status=True,
     refused_uploading=False,
     repeated_asset="ok",
@@ -124,5 +141,9 @@ SID: Final = Flavour(
     skips_restarted=True,
     parents_not_ok=0,
     plain_live_error=True,
+    accepted_uploading=True,
+    every_category=True,
+    explains_waiting=True,
+    guards_downloads=True,
 )
 FLAVOURS: Final[Mapping[str, Flavour]] = {flavour.name: flavour for flavour in (BW, TX, SID)}

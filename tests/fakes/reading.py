@@ -212,7 +212,8 @@ class Reading:
         content = None if job is None else self.server.result_file(job, name)
         if job is None or content is None:
             return page_not_found()
-        return serve_bytes(exchange.request, name, content, job.t_finished or job.t_created)
+        modified, guarded = job.t_finished or job.t_created, self.server.flavour.guards_downloads
+        return serve_bytes(exchange.request, name, content, modified, guarded=guarded)
 
     async def thumb(self, exchange: Exchange) -> web.StreamResponse:
         """A thumbnail by the screenshot's name."""
@@ -250,9 +251,13 @@ class Reading:
     async def download(self, exchange: Exchange) -> web.StreamResponse:
         """`/assets/<type>/<name>`, with ranges."""
         asset = self.db.assets.get((exchange.path["type"], exchange.path["name"]))
+        guarded = self.server.flavour.guards_downloads
         if asset is None:
-            return page_not_found()
-        return serve_bytes(exchange.request, asset.name, asset.content, asset.modified)
+            refusal = page_not_found()
+            if guarded:
+                refusal.headers["Content-Disposition"] = f"attachment; filename={exchange.path['name']};"
+            return refusal
+        return serve_bytes(exchange.request, asset.name, asset.content, asset.modified, guarded=guarded)
 
     def _job(self, exchange: Exchange) -> Job | None:
         return self.db.jobs.get(int(exchange.path["job"]))

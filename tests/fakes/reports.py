@@ -107,7 +107,7 @@ class Reports:
                 return {"result": flavour.refused_uploading}
             self.db.enter(job, "uploading")
             self._record(job, status)
-            return {"result": 1}
+            return {"result": flavour.accepted_uploading}
         if job.state in ("assigned", "setup"):
             job.t_started = time.time()
             self.db.enter(job, "running")

@@ -63,6 +63,25 @@ class Scheduler:
                 for member, worker in picked:
                     free.remove(worker)
                     self._hand_over(member, worker)
+        if self.db.flavour.explains_waiting:
+            self._explain(free)
+
+    def _explain(self, free: Sequence[Worker]) -> None:
+        """Say of each job that stays scheduled why it does (newer releases)."""
+        matches: dict[frozenset[str], bool] = {}
+        for job in self.db.scheduled.values():
+            if job.blocked_by_id is not None:
+                continue
+            needed = job.worker_classes
+            if needed not in matches:
+                matches[needed] = any(needed <= worker.classes for worker in free)
+            classes = " ".join(sorted(needed))
+            reason = (
+                "no matching worker is free" if matches[needed] else f"no free workers for class {classes}"
+            )
+            if job.reason != reason:
+                job.reason = reason
+                job.touch()
 
     def _is_free(self, worker: Worker) -> bool:
         idle = worker.job is None and not worker.jobs and worker.error is None

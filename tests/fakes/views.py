@@ -96,7 +96,7 @@ def details_view(jobs: Mapping[int, Job], job: Job, flavour: Flavour, group: str
     view["testresults"], category = [], None
     for module in job.modules.values():
         entry = _module_view(job, module, flavour)
-        if module.category != category:
+        if module.category != category or flavour.every_category:
             entry["category"] = category = module.category
         view["testresults"].append(entry)
     view["logs"] = [name for name in job.files if _VIDEO.match(name)]

@@ -39,6 +39,8 @@ def _compare(real: Any, fake: Any, where: str) -> Iterator[str]:
         for name in sorted((set(real) & set(fake)) - _OTHER_EACH_TIME):
             yield from _compare(real[name], fake[name], f"{where}.{name}")
     elif isinstance(real, list) and isinstance(fake, list):
+        if where == "json.jobs" and all(isinstance(job, int) for job in real):
+            real, fake = ["id"] * len(real), ["id"] * len(fake)
         if len(real) != len(fake):
             yield f"{where}: {len(fake)} entries instead of {len(real)}"
         for one, other in zip(_by_test(real), _by_test(fake), strict=False):
