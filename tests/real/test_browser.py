@@ -165,10 +165,13 @@ def test_developer_mode_pauses_opens_the_needle_editor_and_resumes(
     editor = page.get_by_text("Open needle editor")
     editor.wait_for(timeout=60_000)
     keep(page, "developer-mismatch")
-    page.goto(f"/tests/{job}/edit")
-    keep(page, "needle-editor")
     area = page.locator("#needleeditor_canvas")
-    area.wait_for(timeout=30_000)
+
+    def opened() -> bool:
+        page.goto(f"/tests/{job}/edit")
+        return area.is_visible()
+
+    wait_for("the needle editor", opened, 30, every=2)
     wait_for("the screen in the editor", lambda: is_a_picture(_image(area.screenshot())), 30, every=1)
     keep(page, "needle-editor")
 
