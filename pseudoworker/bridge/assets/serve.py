@@ -189,13 +189,17 @@ class AssetServer:
         if request.method == "HEAD":
             return
         source = Source(self._master, file, start=request.start)
+        coming = asyncio.ensure_future(source.read(min(PIECE, request.end - request.start)))
         try:
-            while source.position < request.end:
-                piece = await source.read(min(PIECE, request.end - source.position))
+            while piece := await coming:
+                rest = request.end - source.position
+                coming = asyncio.ensure_future(source.read(min(PIECE, rest)))
                 writer.write(piece)
                 await asyncio.wait_for(writer.drain(), STALLED_AFTER)
                 request.offer.sent += len(piece)
         finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
             await source.close()
 
 
