@@ -1,8 +1,9 @@
 """How fast assets move between the lab's instances, against the plain limit of each way, in one run.
 
-`python -m benchmarks.assets [MEGABYTES]` (1000 by default), with the lab up. Downloads are measured against
-curl writing to the same disk, uploads against openQA's own client (`upload.pl`) in one process, each right
-before the transport that it is the limit of. Prints one JSON document.
+`python -m benchmarks.assets [MEGABYTES [WAY…]]` (1000, all ways: local url bridge upload relay), with the lab
+up. Downloads are measured against curl writing to the same disk, uploads against openQA's own client
+(`upload.pl`) in one process, each right before the transport that it is the limit of. Prints one JSON object
+a line: what was measured, and the load of the machine then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -26,7 +27,6 @@ from typing import Any
 import psutil
 
 from examples.lab.layout import Instance
-from pseudoworker.bridge.assets.relay import ProductRelay
 from pseudoworker.bridge.assets.upload import UploadTransport
 from pseudoworker.bridge.assets.url import UrlTransport
 from pseudoworker.config.model import Credentials
@@ -96,7 +96,7 @@ async def job_of_ours(la: LabAssets, instance: Instance, client: Any) -> AsyncIt
     key = instance.operator
     transport = UploadTransport(
         la.assets.products.master,
-        replace_site(la, client),
+        site_of(la, client),
         HelperJobs(client, f"bench-{secrets.token_hex(4)}"),
         Credentials(key.key, key.secret),
         None,
@@ -117,51 +117,46 @@ async def job_of_ours(la: LabAssets, instance: Instance, client: Any) -> AsyncIt
             await job.set_done("passed")
 
 
-def replace_site(la: LabAssets, client: Any) -> Any:
+def site_of(la: LabAssets, client: Any) -> Any:
     """The site that belongs to a client."""
     products = la.assets.products
     return products.master if client is la.master else products.slave
 
 
-async def measure(size: int) -> dict[str, Any]:
-    """All figures of one run."""
-    found: dict[str, Any] = {"bytes": size, "load": os.getloadavg()[0], "cpus": os.cpu_count()}
-    name = f"bench-{secrets.token_hex(4)}.raw"
+async def measure(size: int, ways: Sequence[str]) -> None:
+    """Measure one way after the other, and print each."""
+    for way in ways:
+        name = f"bench-{secrets.token_hex(4)}.raw"
+        load = os.getloadavg()[0]
+        with tempfile.TemporaryDirectory() as directory:
+            async with lab_assets(Path(directory), seen=True, transport="local", chunk_size=CHUNK) as la:
+                files = [instance.factory_directory / "hdd" / name for instance in la.lab]
+                try:
+                    figures = await WAYS[way](la, way, name, size)
+                finally:
+                    for file in files:
+                        remove(file)
+        figures |= {"ratio": figures["plain_s"] / figures["s"], "load": load}
+        print(json.dumps({"way": way, "bytes": size, "cpus": os.cpu_count()} | figures), flush=True)
+
+
+async def download(la: LabAssets, way: str, name: str, size: int) -> dict[str, float]:
+    """A transport that downloads, after curl."""
+    policy: dict[str, Any] = {"transport": way}
+    if way == "bridge":
+        policy = {"transport": "url", "serve_address": f"127.0.0.1:{free_ports(1)}"}
+    fill(la.lab.master.factory_directory / "hdd" / name, size)
+    address = f"{la.lab.master.url}/assets/hdd/{name}"
+    copy = la.lab.slave.factory_directory / "hdd" / f"curl-{name}"
     with tempfile.TemporaryDirectory() as directory:
-        async with lab_assets(Path(directory), seen=True, transport="local", chunk_size=CHUNK) as la:
-            lab = la.lab
-            source = lab.master.factory_directory / "hdd" / name
-            target = lab.slave.factory_directory / "hdd" / name
-            fill(source, size)
-            address = f"{lab.master.url}/assets/hdd/{name}"
-            try:
-                found |= await downloads(directory, name, address, target)
-                found |= await uploads(la, name, source, target)
-            finally:
-                for path in (source, target):
-                    path.unlink(missing_ok=True)
-    return found
-
-
-async def downloads(directory: str, name: str, address: str, target: Path) -> dict[str, Any]:
-    """Transports that download."""
-    found: dict[str, Any] = {}
-    for transport in ("local", "url", "bridge"):
-        policy: dict[str, Any] = {"transport": transport}
-        if transport == "bridge":
-            policy = {"transport": "url", "serve_address": f"127.0.0.1:{free_ports(1)}"}
-        state = Path(directory) / transport
-        async with lab_assets(state, seen=transport == "local", chunk_size=CHUNK, **policy) as other:
-            if transport == "bridge":
+        async with lab_assets(Path(directory), seen=way == "local", chunk_size=CHUNK, **policy) as other:
+            if way == "bridge":
                 (url,) = other.assets.provider._placer.transports
                 assert isinstance(url, UrlTransport)
                 url._refused["master"] = (float("inf"), "measuring the bridge")
-            plain = await run("curl", "--silent", "--fail", "--output", f"{target}.curl", address)
-            remove(Path(f"{target}.curl"))
-            figures = await timed(partial(provide, other, name))
-            found[transport] = figures | {"curl_s": plain, "ratio": plain / figures["s"]}
-        remove(target)
-    return found
+            plain = await run("curl", "--silent", "--fail", "--output", str(copy), address)
+            remove(copy)
+            return {"plain_s": plain} | await timed(partial(provide, other, name))
 
 
 async def provide(la: LabAssets, name: str) -> None:
@@ -170,53 +165,44 @@ async def provide(la: LabAssets, name: str) -> None:
     await provided.held.release()
 
 
-async def uploads(la: LabAssets, name: str, source: Path, target: Path) -> dict[str, Any]:
-    """What uploads in chunks: the transport, and the relay of a product."""
-    found: dict[str, Any] = {}
-    size = size_of(source)
+async def upload(la: LabAssets, _way: str, name: str, size: int) -> dict[str, float]:
+    """The transport that uploads, after openQA's own client."""
+    source = la.lab.master.factory_directory / "hdd" / name
+    fill(source, size)
     with tempfile.TemporaryDirectory() as directory:
         async with (
             lab_assets(Path(directory), transport="upload", chunk_size=CHUNK) as other,
             job_of_ours(la, la.lab.slave, la.slave) as job,
         ):
             plain = await run(*perl(la.lab.slave, job.job_id, source, f"plain-{name}"))
-            remove(target.parent / f"plain-{name}")
-            figures = await timed(partial(provide, other, name))
-            found["upload"] = figures | {"openqa_client_s": plain, "ratio": plain / figures["s"]}
-    made = f"made-{name}"
-    move(target, target.with_name(made))
-    try:
-        async with job_of_ours(la, la.lab.master, la.master) as job:
-            plain = await run(*perl(la.lab.master, job.job_id, target.with_name(made), f"plain-{made}"))
-            remove(source.parent / f"plain-{made}")
-            url = f"{la.lab.slave.url}/assets/hdd/{made}"
-            read = await run("curl", "--silent", "--fail", "--output", "/dev/null", url)
-            view = JobView(1, "made", "done", "passed", assets={"hdd": (made,)})
-            relay: ProductRelay = replace(
-                la.assets.products, local=replace(la.assets.products.local, allowed=False)
-            )
-            figures = await timed(partial(relay.relay, view, job, la.notes.append))
-            assert size_of(source.parent / made) == size
-            found["relay"] = figures | {
-                "openqa_client_s": plain,
-                "download_s": read,
-                "sum_s": plain + read,
-                "ratio": plain / figures["s"],
-            }
-    finally:
-        for path in (source.parent / made, target.with_name(made)):
-            remove(path)
-    return found
+            remove(la.lab.slave.factory_directory / "hdd" / f"plain-{name}")
+            return {"plain_s": plain} | await timed(partial(provide, other, name))
+
+
+async def relay(la: LabAssets, _way: str, name: str, size: int) -> dict[str, float]:
+    """A product on its way to the master, after openQA's own client; and what the download alone takes."""
+    made = la.lab.slave.factory_directory / "hdd" / name
+    final = la.lab.master.factory_directory / "hdd" / name
+    fill(made, size)
+    products = la.assets.products
+    products = replace(products, local=replace(products.local, allowed=False))
+    async with job_of_ours(la, la.lab.master, la.master) as job:
+        plain = await run(*perl(la.lab.master, job.job_id, made, f"plain-{name}"))
+        remove(final.with_name(f"plain-{name}"))
+        url = f"{la.lab.slave.url}/assets/hdd/{name}"
+        read = await run("curl", "--silent", "--fail", "--output", "/dev/null", url)
+        view = JobView(1, "made", "done", "passed", assets={"hdd": (name,)})
+        figures = await timed(partial(products.relay, view, job, la.notes.append))
+        assert size_of(final) == size
+        return {"plain_s": plain, "download_s": read, "sum_s": plain + read} | figures
+
+
+WAYS = {"local": download, "url": download, "bridge": download, "upload": upload, "relay": relay}
 
 
 def remove(path: Path) -> None:
     """Remove a file, if it is there."""
     path.unlink(missing_ok=True)
-
-
-def move(path: Path, to: Path) -> None:
-    """Give a file another name."""
-    path.rename(to)
 
 
 def size_of(path: Path) -> int:
@@ -242,4 +228,4 @@ def perl(instance: Instance, job_id: int, file: Path, name: str) -> tuple[str, .
 
 if __name__ == "__main__":
     megabytes = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    print(json.dumps(asyncio.run(measure(megabytes * 1_000_000)), indent=1))
+    asyncio.run(measure(megabytes * 1_000_000, sys.argv[2:] or list(WAYS)))
