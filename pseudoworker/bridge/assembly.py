@@ -20,6 +20,7 @@ from pseudoworker.bridge.settings import UnmappedClass, slave_classes, worker_cl
 from pseudoworker.bridge.watched import WatchedJobs
 from pseudoworker.config.model import Configuration, Site
 from pseudoworker.observe.metrics import Metrics
+from pseudoworker.observe.secrets import Secrets
 from pseudoworker.openqa.access import ask_for_operator
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.retry import READ
@@ -41,7 +42,7 @@ LOOK_EVERY = 10.0
 
 
 @contextlib.asynccontextmanager
-async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Services]:
+async def assemble(configuration: Configuration, crew: Crew, secrets: Secrets) -> AsyncIterator[Services]:
     """The services of one process, opened; closed in the end. Raises JournalError when the journal can not
     be used."""
     limits = configuration.limits
@@ -114,6 +115,7 @@ async def assemble(configuration: Configuration, crew: Crew) -> AsyncIterator[Se
             watched_jobs=WatchedJobs(),
             script_search=ScriptSearch(slave, live_source),
             metrics=metrics,
+            secrets=secrets,
             transfer_threads=transfer_threads,
             master_view=master_view,
             on_retry=lambda retry: metrics.retry("slave", retry.policy, type(retry.error).__name__),

@@ -42,13 +42,10 @@ def run(configuration: Configuration) -> int:
     """Be the worker until stopped; returns the exit status. Raises PseudoworkerError when it can not
     start."""
     sites = (configuration.master, configuration.slave)
-    folding = set_up_logging(
-        configuration.worker.log_level,
-        verbose=configuration.verbose,
-        secrets=Secrets(site.credentials.secret for site in sites if site.credentials),
-    )
+    secrets = Secrets(site.credentials.secret for site in sites if site.credentials)
+    folding = set_up_logging(configuration.worker.log_level, verbose=configuration.verbose, secrets=secrets)
     try:
-        return asyncio.run(Daemon(configuration).main())
+        return asyncio.run(Daemon(configuration, secrets).main())
     finally:
         folding.flush()
 
@@ -56,8 +53,9 @@ def run(configuration: Configuration) -> int:
 class Daemon:
     """One process with its slots."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, secrets: Secrets) -> None:
         self._configuration = configuration
+        self._secrets = secrets
         self._instances = [slot.instance for slot in configuration.slots]
         self._started = time.time()
         self._notifier = Notifier()
@@ -78,7 +76,7 @@ class Daemon:
             ) from error
         try:
             crew = Crew(configuration)
-            async with assemble(configuration, crew) as services:
+            async with assemble(configuration, crew, self._secrets) as services:
                 await crew.muster(services, ended=self._fail)
                 await self._serve(services, crew)
         finally:

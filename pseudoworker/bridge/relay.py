@@ -54,6 +54,8 @@ class Relay:
         progress_wanted: Callable[[], None],
     ) -> None:
         self.view: JobView | None = None
+        self._saw = 0.0
+        """When `view` came, by the monotonic clock."""
         self.bytes_relayed = 0
         self._services = services
         self._master = master
@@ -149,7 +151,13 @@ class Relay:
             if self._paused or not whole:
                 await asyncio.sleep(AGAIN)
             elif self.view is view:
+                self._services.metrics.relay_latency(self._posted - self._saw)
                 return
+
+    def saw(self, view: JobView) -> None:
+        """The slave showed this of its job."""
+        self.view = view
+        self._saw = time.monotonic()
 
     async def heartbeat(self) -> None:
         """Wait until a status is due, and post it."""

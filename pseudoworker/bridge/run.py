@@ -99,6 +99,8 @@ class JobRun:
 
     async def run(self) -> None:
         """Live until the job is closed. Cancelling it detaches: nothing is said to either side."""
+        token = self.job.settings.get("JOBTOKEN", "")
+        self._services.secrets.add(token)
         try:
             await self.story.load()
             await self.relay.load()
@@ -114,6 +116,7 @@ class JobRun:
                 await self._apply(await self._events.get())
         finally:
             await self._wind_up()
+            self._services.secrets.drop(token)
 
     def stop(self, stop: Stop) -> None:
         """End the job before its time."""
@@ -329,7 +332,7 @@ class JobRun:
         if isinstance(observation, Unreadable):
             self.last_error = str(observation.error)
             return
-        self.relay.view = observation
+        self.relay.saw(observation)
         if observation.state in (states.RUNNING, states.UPLOADING) and self.running_since is None:
             self.running_since = time.monotonic()
             self._started.set()

@@ -20,6 +20,7 @@ from pseudoworker.bridge.reaper import Reaper
 from pseudoworker.bridge.watched import WatchedJobs
 from pseudoworker.config.model import Configuration
 from pseudoworker.observe.metrics import Metrics
+from pseudoworker.observe.secrets import Secrets
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.retry import READ, OnRetry
 from pseudoworker.openqa.views import JobView, ModuleView, parse_workers
@@ -61,6 +62,8 @@ class Services:
     watched_jobs: WatchedJobs
     script_search: ScriptSearch
     metrics: Metrics
+    secrets: Secrets
+    """What the log never shows; the token of each job for as long as it lives."""
     transfer_threads: ThreadPoolExecutor
     master_view: Callable[[int], Awaitable[JobView]]
     on_retry: OnRetry
