@@ -38,7 +38,7 @@ class Points:
     def compare_all(self, point: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> None:
         """Compare every key that one of both sides has; a missing one differs from every value."""
         for key in sorted({*left, *right}):
-            self.compare(f"{point} {key}", left.get(key, MISSING), right.get(key, MISSING))
+            self.compare(f"{point} {key}".strip(), left.get(key, MISSING), right.get(key, MISSING))
 
     def __str__(self) -> str:
         lines = [f"{self.compared} points compared, {len(self.differences)} differ"]
