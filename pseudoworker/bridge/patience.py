@@ -15,8 +15,9 @@ from pseudoworker.openqa.errors import Busy, OpenQAError, ServerFailed, Unauthor
 
 T = TypeVar("T")
 
-_PASSING = (Unreachable, Busy, ServerFailed, Unauthorized)
-"""A refused key passes too: an administrator mends it, and the job need not be lost for that."""
+OUTAGE = (Unreachable, Busy, Unauthorized)
+"""Errors that say nothing about the call itself. A refused key passes too: an administrator mends it, and
+the job need not be lost for that."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Patience:
     logger: logging.LoggerAdapter[logging.Logger]
     first: float = 1.0
     longest: float = 30.0
+    passing: tuple[type[OpenQAError], ...] = (*OUTAGE, ServerFailed)
+    """Errors that are waited out."""
 
     async def until_done(self, call: Callable[[], Awaitable[T]]) -> T:
         """Await `call()` until it succeeds; raises its last error when that took longer than the limit, and
@@ -36,7 +39,7 @@ class Patience:
         while True:
             try:
                 return await call()
-            except _PASSING as error:
+            except self.passing as error:
                 if time.monotonic() - began > self.limit:
                     raise
                 self._tell(error, pause)

@@ -6,10 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from pseudoworker.bridge.developer import DeveloperJob
 from pseudoworker.bridge.files import WORKER_LOG, FileRelay
 from pseudoworker.bridge.modules import COMPLETE, ModuleRelay
+from pseudoworker.bridge.patience import OUTAGE
 from pseudoworker.bridge.pause import Pause
 from pseudoworker.bridge.scrub import Scrubber
 from pseudoworker.bridge.services import Services
@@ -70,7 +72,7 @@ class Relay:
             services.configuration.limits.transfers_per_job,
             gave_up=self._gave_up,
             failed=failed,
-            patient=services.patience(logger).until_done,
+            patient=replace(services.patience(logger), passing=OUTAGE).until_done,
         )
         self._modules = ModuleRelay(
             master=master,

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from pseudoworker.openqa.errors import Garbage, NotFound, OpenQAError, Refused
+from pseudoworker.openqa.errors import Garbage, NotFound, OpenQAError, Refused, ServerFailed
 
 PAUSE = 1.0
 LONGEST_PAUSE = 60.0
@@ -106,7 +106,7 @@ class Transfers:
                     self._ask_again(transfer)
                     continue
                 self._gave_up(transfer.name, error)
-            except (Refused, Garbage) as error:
+            except (Refused, Garbage, ServerFailed) as error:
                 self._gave_up(transfer.name, error)
             transfer.done()
 

@@ -9,7 +9,7 @@ import pytest
 
 from pseudoworker.bridge import transfer as module
 from pseudoworker.bridge.transfer import Transfer, Transfers
-from pseudoworker.openqa.errors import Garbage, NotFound, OpenQAError, Refused, Unreachable
+from pseudoworker.openqa.errors import Garbage, NotFound, OpenQAError, Refused, ServerFailed, Unreachable
 from tests.fakes.pair import until
 
 
@@ -95,7 +95,9 @@ async def test_at_the_end_what_is_missing_is_missing_for_good(monkeypatch: pytes
     assert not transfers.finishing
 
 
-@pytest.mark.parametrize("error", [Refused("too large", status=413), Garbage("HTML")])
+@pytest.mark.parametrize(
+    "error", [Refused("too large", status=413), Garbage("HTML"), ServerFailed("oops", status=500)]
+)
 async def test_what_is_refused_is_given_up_and_the_rest_goes_on(error: OpenQAError) -> None:
     log = Log()
     transfers = log.transfers()
