@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pseudoworker.bridge.journal import Journal
@@ -124,22 +124,26 @@ class ModuleRelay:
             instead={ORDERED: self.progress.ordered, SOURCE: source_of(slave_id)},
         )
 
-    async def post(self, view: JobView | None, status: Mapping[str, Json]) -> StatusAnswer:
-        """Post a status; the running module of `view` is marked in it."""
+    async def post(
+        self, view: JobView | None, status: Mapping[str, Json], *, listed: Collection[str] = ()
+    ) -> StatusAnswer:
+        """Post a status; the running module of `view` is marked in it. `listed` are modules that its
+        `test_order` brings."""
         async with self._posting:
             results = status.get("result")
             marked = dict(results) if isinstance(results, dict) else {}
-            if view is not None and (running := self.running(view)) is not None:
+            if view is not None and (running := self.running(view, listed)) is not None:
                 # Without the steps that were shown once, the master would forget them.
                 marked.setdefault(running, self._running.get(running, {"result": states.RUNNING}))
                 self.progress.shown.add(running)
             return await self._master.post_status({**status, "result": marked} if marked else status)
 
-    def running(self, view: JobView) -> str | None:
-        """The module that runs by the slave's list, if it stands in the master's list and has not been
-        reported."""
+    def running(self, view: JobView, listed: Collection[str] = ()) -> str | None:
+        """The module that runs by the slave's list, if it stands in the master's list (or is `listed` there
+        now) and has not been reported."""
         for module in view.modules:
-            if module.result == states.RUNNING and module.name in self.progress.ordered:
+            known = module.name in self.progress.ordered or module.name in listed
+            if module.result == states.RUNNING and known:
                 before = self._reported.taken.get(module.name)
                 return module.name if before is None or before.result == states.RUNNING else None
         return None
@@ -273,14 +277,15 @@ class ModuleRelay:
         status: dict[str, Json] = {}
         if order:
             status["test_order"] = list(order.values())
-            self.progress.ordered.update({name: str(entry["script"]) for name, entry in order.items()})
         if reports:
             status["result"] = {name: self._scrubbed(found.document) for name, found in reports.items()}
-        answer = await self.post(view, status)
-        if order:
-            await self._journal.acknowledge(
-                self._master.job_id, ORDERED, {name: self.progress.ordered[name] for name in order}
-            )
+        answer = await self.post(view, status, listed=order)
+        if order and answer.accepted:
+            # Not before: a post that is cut off may not have brought them, and the master refuses results of
+            # modules that it does not know, for ever.
+            scripts = {name: str(entry["script"]) for name, entry in order.items()}
+            self.progress.ordered.update(scripts)
+            await self._journal.acknowledge(self._master.job_id, ORDERED, scripts)
         return answer
 
     def _arrived(self, module: str, digest: str) -> None:
