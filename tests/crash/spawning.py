@@ -10,7 +10,9 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,8 +85,17 @@ async def spawned(
         await process.ended()
 
 
+def _die_with_parent() -> None:
+    """Whatever becomes of the tests, no process of theirs goes on and talks to ports that others use."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _run(config: str, instances: str, trace: str | None, at: str, sites: Mapping[str, str]) -> None:
     """In the new process."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     output = os.open(f"{config}/pseudoworker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
