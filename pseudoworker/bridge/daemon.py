@@ -26,6 +26,7 @@ from pseudoworker.observe.notify import Notifier, Watchdog
 from pseudoworker.observe.page import serve_status
 from pseudoworker.observe.secrets import Secrets
 from pseudoworker.observe.snapshot import ProcessSnapshot
+from pseudoworker.openqa.errors import OpenQAError
 
 logger = logging.getLogger(__name__)
 
@@ -168,9 +169,12 @@ class Daemon:
 
     async def _sweep(self, services: Services) -> None:
         """Remove what an earlier process left on the slave to hold or carry assets."""
-        left = await services.patience(logging.LoggerAdapter(logger)).until_done(
-            services.assets.helpers.sweep
-        )
+        patience = services.patience(logging.LoggerAdapter(logger))
+        try:
+            left = await patience.until_done(services.assets.helpers.sweep)
+        except OpenQAError as error:
+            logger.warning("Helper jobs that an earlier process left can not be looked for: %s", error)
+            return
         if left:
             logger.info("Ended %d helper jobs that an earlier process had left on the slave", left)
 

@@ -288,6 +288,11 @@ class Client:
 
     def _json(self, request: Request, call: Call) -> Json:
         body, headers = self._answer(request, call)
+        if not body and "Content-Length" not in headers:
+            # openQA tells the length of all that it renders: the connection ended within the head
+            raise Unreachable(
+                "answer ended in its head", method=request.method, url=failures.shown_url(request.url)
+            )
         try:
             return decode(body)
         except NotJson as error:
