@@ -52,9 +52,13 @@ class Life:
     """How often each finished module was reported."""
 
     async def note(self, when: str, exchange: Exchange) -> None:
-        """Of the master's hooks: remember which modules a status reports."""
+        """Of the master's hooks: remember which modules a status reports, if the master takes it."""
         if when != "after" or exchange.kind != "status":
             return
+        master = self.pair.master
+        job = master.db.jobs[int(exchange.path["job"])]
+        if job.state == "cancelled" and not master.flavour.cancelled_status:
+            return  # it says that it dropped the status
         results = (exchange.json().get("status") or {}).get("result") or {}
         for module, result in results.items():
             if result.get("result") not in ("running", "na"):
