@@ -121,9 +121,8 @@ class UploadTransport:
             try:
                 await connection.send(free())
                 yield worker, worker_class
-                await connection.send(quit_())
             finally:
-                await connection.close()
+                await asyncio.shield(_soon(worker.leave()))
         finally:
             await asyncio.shield(self._unregister(worker_id))
 
@@ -212,6 +211,14 @@ class _Worker:
                 continue
             if message.job_id in (None, job_id):
                 raise TransportRefused(f"helper job {job_id} was stopped on the slave ({message.kind})")
+
+    async def leave(self) -> None:
+        """Go on purpose: only a worker that is offline can be unregistered."""
+        try:
+            await self.connection.send(quit_())
+        except OpenQAError as error:
+            log.debug("Helper worker %d could not say that it goes: %s", self.id, error)
+        await self.connection.close()
 
     async def _reject(self, ids: list[int]) -> None:
         await self.connection.send(rejected(ids, "this worker only uploads an asset of its own"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pseudoworker.bridge.assets.errors import AssetFailure
 from pseudoworker.master import assets as uploads
 from tests.fakes.flavour import BW, SID, TX, Flavour
 from tests.fakes.model import Job
+from tests.fakes.pair import until
 from tests.protocol.assets.world import World, content_of, world
 
 ISO = content_of(1_234_567)
@@ -78,6 +80,22 @@ async def test_a_helper_job_that_somebody_cancels_ends_the_transfer(tmp_path: Pa
             await w.provide(ISO="tiny.iso")
         assert w.on_slave("iso", "tiny.iso") is None
         assert w.open_helpers() == []
+
+
+async def test_a_transfer_that_is_given_up_leaves_nothing_on_the_slave(tmp_path: Path) -> None:
+    async with world(tmp_path, transport="upload") as w:
+        w.put(w.master, "iso", "tiny.iso", ISO)
+        w.slave.traffic.add("chunk", "hang", nth=3, times=0)
+        providing = asyncio.create_task(w.provide(ISO="tiny.iso"))
+        await until(lambda: w.slave.traffic.struck["chunk:hang"] > 0)
+        (worker,) = [each for each in w.slave.db.workers.values() if each.host.startswith("pseudoworker-")]
+        providing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await providing
+        assert worker.t_seen is None  # it quit, so that it could be unregistered
+        assert worker.id not in w.slave.db.workers
+        assert w.open_helpers() == []
+        assert w.slave.reports.chunks.partial == {}
 
 
 async def test_a_key_without_rights_is_told(tmp_path: Path) -> None:
