@@ -33,6 +33,8 @@ class Farewell:
         self._relay = relay
         self._patience = patience
         self._logger = logger
+        self._doubtful = False
+        """Whether the end may have been told already."""
 
     async def tell(self, ending: Ending, *, explain: bool, related: bool, doubtful: bool) -> str | None:
         """Tell the end; the result that the master settled on, None when it did not want to hear it (any
@@ -50,9 +52,7 @@ class Farewell:
                 await self._try("duplicating the job", self._master.duplicate())
             if related and ending.result in states.ABORTED_RESULTS:
                 await self._patience.until_done(self._verdict)
-            result = await self._patience.until_done(
-                lambda: self._master.set_done(ending.result, ending.reason, newbuild=ending.newbuild)
-            )
+            result = await self._patience.until_done(lambda: self._set_done(ending))
         except LeaseLost as lost:
             self._logger.warning("The master does not want the end any more: %s", lost)
             return None
@@ -60,8 +60,16 @@ class Farewell:
         self._logger.info("Ended as %s%s", result, f" ({ending.reason})" if ending.reason else "")
         return result
 
+    async def _set_done(self, ending: Ending) -> str:
+        """One try, unless an earlier one was heard and only its answer lost."""
+        if self._doubtful and await self._told_before():
+            return ""
+        self._doubtful = True
+        return await self._master.set_done(ending.result, ending.reason, newbuild=ending.newbuild)
+
     async def _told_before(self) -> bool:
-        """Whether the process before this one told the end and died before it could write that down."""
+        """Whether the end was told before, by this process without an answer, or by the one before it, which
+        died before it could write that down."""
         view = await self._patience.until_done(self._master.view)
         return view.state == states.DONE or view.assigned_worker_id not in (None, self._master.worker_id)
 

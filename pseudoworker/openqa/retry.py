@@ -59,8 +59,11 @@ CHUNK = Policy("chunk", _TEMPORARY, limit=_OUTAGE, first=1, longest=30, timeout=
 """A chunk of an asset. The last one writes a checksum over the whole file before it answers, which takes
 its time.
 """
-SET_DONE = Policy("set_done", _TEMPORARY, limit=_OUTAGE, first=0.5, longest=30, timeout=120)
-"""Harmless twice: the second one leaves the result alone (OpenQA::Schema::Result::Jobs done)."""
+SET_DONE = Policy("set_done", (), limit=120, first=0, longest=0, timeout=120)
+"""Never repeated as it is: after any doubt the caller looks whether the job has ended. Twice would be
+harmless to the result (OpenQA::Schema::Result::Jobs done), but what the master does at an end, such as its
+hooks, could come twice.
+"""
 DUPLICATE = Policy("duplicate", _TEMPORARY, limit=120, first=0.5, longest=15, timeout=60)
 """Harmless twice: a job that has a clone gets no other (OpenQA::Schema::Result::Jobs can_be_duplicated)."""
 CREATE = Policy("create", (), limit=60, first=0, longest=0, timeout=120)

@@ -154,7 +154,7 @@ async def test_every_answer_is_lost_once(tmp_path: Path, action: Action) -> None
         config = pair.write_config(tmp_path, instances=1, toml=FAST)
         for server, kinds in ((pair.master, MASTER_KINDS), (pair.slave, SLAVE_KINDS)):
             for kind in kinds:
-                if kind not in ("ws", "set_done", "chunk"):
+                if kind not in ("ws", "chunk"):
                     server.traffic.add(kind, action)
         job = pair.master.post(TEST="plain", FAKE_SCRIPT=SCRIPT)
         async with pseudoworker(config, "run", "--instance", "1"):

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pseudoworker.master.job import LeaseLost, MasterJob
-from pseudoworker.openqa.errors import Garbage, OpenQAError, Refused
+from pseudoworker.openqa.errors import Busy, Garbage, OpenQAError, Refused, ServerFailed
 from pseudoworker.openqa.json import Json
 from tests.protocol.rooms.site import Answer, Said, Site, client_of, serving
 
@@ -265,13 +265,12 @@ async def test_an_end_without_result_lets_the_master_compute_it() -> None:
         assert dict(site.asked[0].query + site.asked[0].form) == {"worker_id": "3"}
 
 
-async def test_the_end_is_repeated_until_the_master_hears_it() -> None:
-    async with job_on({DONE: [Said({}, 503), Said({"error": "x"}, 500), Said({"result": "passed"})]}) as (
-        job,
-        site,
-    ):
-        assert await job.set_done("passed") == "passed"
-        assert len(site.asked) == 3
+@pytest.mark.parametrize(("status", "error"), [(503, Busy), (500, ServerFailed)])
+async def test_the_end_is_not_repeated_without_a_look(status: int, error: type[OpenQAError]) -> None:
+    async with job_on({DONE: Said({"error": "x"}, status)}) as (job, site):
+        with pytest.raises(error):
+            await job.set_done("passed")
+        assert len(site.asked) == 1
 
 
 @pytest.mark.parametrize(

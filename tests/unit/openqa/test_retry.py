@@ -151,11 +151,12 @@ def test_final_answers_are_final_in_every_policy(policy: Policy) -> None:
     assert 0 < policy.timeout <= 120
 
 
-def test_posting_a_job_is_never_repeated() -> None:
+def test_posting_a_job_and_ending_one_are_never_repeated() -> None:
     assert retry.CREATE.retried == ()
+    assert retry.SET_DONE.retried == ()
 
 
 def test_outages_up_to_the_masters_patience_are_bridged() -> None:
-    for policy in (retry.STATUS, retry.ARTEFACT, retry.SET_DONE, retry.READ, retry.CANCEL):
+    for policy in (retry.STATUS, retry.ARTEFACT, retry.READ, retry.CANCEL):
         assert policy.limit == 1800
         assert set(policy.retried) == {Unreachable, Busy, ServerFailed, ClockSkew}
