@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 from pseudoworker.bridge.availability import Load
 from pseudoworker.bridge.availability import Slot as SlotState
 from pseudoworker.bridge.journal import JournalError, Pairing
-from pseudoworker.bridge.lifecycle import State, Stop
+from pseudoworker.bridge.lifecycle import Phase, State, Stop
 from pseudoworker.bridge.run import EARLY, JobRun
 from pseudoworker.bridge.services import Services
 from pseudoworker.bridge.settings import UnmappedClass, slave_classes
@@ -23,6 +24,8 @@ from pseudoworker.openqa import messages
 
 STARTING = "pseudoworker is starting"
 STOPPING = "currently stopping"
+HANDOVER = 5.0
+"""Seconds for which a new job waits for the end of the one before."""
 
 
 class Slot:
@@ -198,6 +201,11 @@ class Slot:
         if self._queue and set(ids) <= {run.job.id for run in self._queue}:
             await self._accept(self._queue[0])  # it was said before; the master may not have heard it
             return
+        if self._queue and all(run.state.phase is Phase.ENDING for run in self._queue):
+            # The master took the end and looks for more work before we have written that down.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HANDOVER):
+                    await self._empty.wait()
         if (reason := self._why_not()) is not None:
             self._logger.info("Rejecting jobs %s: %s", ids, reason)
             await self._reject(ids, reason)
