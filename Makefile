@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 AGAIN = || { echo '--- once more, what failed ---'; $(1) --last-failed --last-failed-no-failures none; }
 
-.PHONY: demo test lint unit real lab clean
+.PHONY: demo test lint unit crash real lab clean
 demo: $(VENV)/ready
 	examples/lab/lab install
 	$(BIN)/python examples/demo
@@ -34,11 +34,16 @@ pseudoworker/openqa/events.py,pseudoworker/openqa/failures.py,pseudoworker/openq
 pseudoworker/openqa/names.py,pseudoworker/openqa/retry.py,pseudoworker/openqa/signing.py,pseudoworker/openqa/states.py,$\
 pseudoworker/openqa/urls.py,pseudoworker/openqa/values.py,pseudoworker/openqa/views.py
 UNIT := $(BIN)/coverage run -m pytest -q tests/unit -m 'not real'
-SOCKETS := $(PYTEST) --ignore=tests/unit --ignore=tests/real -m 'not real'
+SOCKETS := $(PYTEST) --ignore=tests/unit --ignore=tests/real -m 'not real and not crash'
+CRASH := $(PYTEST) -s tests/crash
 unit: $(VENV)/ready
 	$(UNIT) $(call AGAIN,$(BIN)/coverage run --append -m pytest -q tests/unit -m 'not real')
 	$(BIN)/coverage report --skip-covered --fail-under=100 --include='$(CORE)'
 	$(SOCKETS) $(call AGAIN,$(SOCKETS))
+
+# Kills the process at every write, request and message of a job: some minutes, and not part of `make test` yet.
+crash: $(VENV)/ready
+	$(CRASH)
 
 lab: $(VENV)/ready
 	examples/lab/lab install
