@@ -11,7 +11,7 @@ import pytest
 from examples.lab import current_lab, post, wait_until_done
 from examples.lab.api import OpenqaApi
 from examples.lab.layout import Lab
-from tests.real.live_bridge import Bridge, bridge, wait_for
+from tests.real.live_bridge import Bridge, bridge
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -66,9 +66,6 @@ def shape(jobs: Mapping[str, Any]) -> dict[str, Any]:
         "pair-fails",
         "direct",
         "direct-fails",
-        "tree",
-        "private",
-        "chain-fails",
     ],
 )
 def test_a_graph_ends_as_with_local_workers(lab: Lab, bridged: Bridge, variant: str) -> None:
@@ -81,37 +78,3 @@ def test_a_graph_ends_as_with_local_workers(lab: Lab, bridged: Bridge, variant: 
     jobs = slave.get("jobs", test=next(iter(federated.result().values()))["test"], limit=50)["jobs"]
     reports = [report for job in jobs if (report := job["settings"].get("FEDERATED_REPORT")) in ours]
     assert len(reports) == len(set(reports))
-
-
-@pytest.mark.parametrize("side", ["master", "slave"])
-def test_a_cluster_that_is_cancelled_as_a_whole(lab: Lab, bridged: Bridge, side: str) -> None:
-    def cancelled(worker_class: str, cancel: str) -> dict[str, Any]:
-        ids = post(lab.master, "pair", WORKER_CLASS=worker_class, MODULES="waiting")
-        parent = ids["parent"]
-        master = OpenqaApi(lab.master.url, lab.master.operator)
-        wait_for(
-            "the cluster running",
-            lambda: all(master.get(f"jobs/{job_id}")["job"]["state"] == "running" for job_id in ids.values()),
-            240,
-            every=0.5,
-        )
-        if cancel == "master":
-            master.post(f"jobs/{parent}/cancel")
-        else:
-            slave_id = bridged.running(parent)
-            OpenqaApi(lab.slave.url, lab.slave.operator).post(f"jobs/{slave_id}/cancel")
-        jobs = wait_until_done(lab.master, ids.values(), 240)
-        return shape({name: jobs[job_id] for name, job_id in ids.items()})
-
-    federated = cancelled(f":{LOCATION}:qemu_x86_64", side)
-    native = cancelled(NATIVE, "master")
-    if side == "slave":
-        federated["parent"]["reason"] = None  # names the slave job, since nobody on the master cancelled it
-    assert federated == native
-
-
-def test_two_clusters_at_once_neither_wait_for_each_other_nor_mix(lab: Lab, bridged: Bridge) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(run, lab, "pair", f":{LOCATION}:qemu_x86_64") for _ in range(2)]
-        for each in runs:
-            assert {job["result"] for job in each.result().values()} == {"passed"}
