@@ -66,6 +66,7 @@ def shape(jobs: Mapping[str, Any]) -> dict[str, Any]:
         "pair-fails",
         "direct",
         "direct-fails",
+        "tree",
     ],
 )
 def test_a_graph_ends_as_with_local_workers(lab: Lab, bridged: Bridge, variant: str) -> None:
