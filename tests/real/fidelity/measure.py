@@ -1,13 +1,11 @@
-"""Measures what a federated job costs on the lab: `python -m tests.real.fidelity.measure [PLAIN [STEPS]]`.
-
-PLAIN and STEPS say how many jobs of the plain variant and of the one with 200 steps are run, one after the
-other."""
+"""Measures what a federated job costs on the lab: `python -m tests.real.fidelity.measure --help`."""
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import socket
-import sys
 import tempfile
 from collections import Counter
 from contextlib import AbstractContextManager
@@ -32,7 +30,12 @@ WHERE task = 'finalize_job_results' AND args->>0 = %s
 
 def main() -> None:
     """Run everything and print the figures."""
-    plain, steps = [int(argument) for argument in [*sys.argv[1:], "10", "5"][:2]]
+    parser = argparse.ArgumentParser(
+        description="Runs jobs on the lab, one after the other, and measures them."
+    )
+    parser.add_argument("plain", type=int, nargs="?", default=10, help="jobs of the plain variant (10)")
+    parser.add_argument("steps", type=int, nargs="?", default=5, help="jobs with 200 steps (5)")
+    wanted = parser.parse_args()
     lab = current_lab()
     print(f"load average at the beginning: {os.getloadavg()}")
     with tempfile.TemporaryDirectory(prefix="fidelity-") as directory:
@@ -40,8 +43,8 @@ def main() -> None:
             print(f"{slots} slots, idle: {_memory(lab, Path(directory), slots):.1f} MB (PSS)")
         port = _free_port()
         with _started(lab, Path(directory) / "jobs", 1, port) as process:
-            _measure(process, port, "plain", plain)
-            _measure(process, port, "steps200", steps)
+            _measure(process, port, "plain", wanted.plain)
+            _measure(process, port, "steps200", wanted.steps)
             print(f"1 slot, after these jobs: {_pss(process):.1f} MB (PSS)")
     print(f"load average at the end: {os.getloadavg()}")
 
@@ -63,21 +66,25 @@ def _pss(process: Bridge) -> float:
 
 def _measure(process: Bridge, port: int, variant: str, times: int) -> None:
     delays: list[float] = []
-    requests: list[Counter[str]] = []
+    requests: list[Counter[tuple[str, str]]] = []
     for _ in range(times):
         before = _requests(port)
         job_id = process.post(variant)
         wait_for(f"job {job_id}", partial(is_settled, process.lab.master, job_id), 600, 1)
         after = _requests(port)
-        requests.append(Counter({side: after[side] - before[side] for side in after}))
+        requests.append(after - before)
         (slave_id,) = slave_jobs(process.lab.slave, f"{process.lab.master.url}/tests/{job_id}")
         delays.append(_ended(process.lab.master, job_id) - _ended(process.lab.slave, slave_id))
-        print(f"  {variant} {job_id}: {delays[-1]:.2f} s, {dict(requests[-1])} requests", flush=True)
-    counts = {side: median(found[side] for found in requests) for side in ("master", "slave")}
+        print(f"  {variant} {job_id}: {delays[-1]:.2f} s, {sum(requests[-1].values())} requests", flush=True)
     print(
         f"{variant}, {times} jobs: from the slave job's end to the master job's end {median(delays):.2f} s"
-        f" (median, {min(delays):.2f} to {max(delays):.2f}); requests (median) {counts}"
+        f" (median, {min(delays):.2f} to {max(delays):.2f}); requests (median, by kind):"
     )
+    for side in ("master", "slave"):
+        kinds = sorted({key for found in requests for key in found if key[0] == side})
+        whole = median(sum(found[key] for key in kinds) for found in requests)
+        parts = ", ".join(f"{kind} {median(found[side, kind] for found in requests):g}" for _, kind in kinds)
+        print(f"  {side} {whole:g}: {parts}", flush=True)
 
 
 def _ended(instance: Instance, job_id: int) -> float:
@@ -87,15 +94,14 @@ def _ended(instance: Instance, job_id: int) -> float:
     return float(row[0])
 
 
-def _requests(port: int) -> Counter[str]:
-    """Requests so far, by side."""
+def _requests(port: int) -> Counter[tuple[str, str]]:
+    """Requests so far, by side and kind."""
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        lines = answer.read().decode().splitlines()
-    found: Counter[str] = Counter()
-    for line in lines:
-        if line.startswith("pseudoworker_requests_total{"):
-            labels, _, value = line.partition("} ")
-            found["master" if 'side="master"' in labels else "slave"] += int(float(value))
+        text = answer.read().decode()
+    found: Counter[tuple[str, str]] = Counter()
+    for labels, value in re.findall(r"^pseudoworker_requests_total\{([^}]*)\} (\S+)$", text, re.MULTILINE):
+        named = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        found[named["side"], named["kind"]] += int(float(value))
     return found
 
 
