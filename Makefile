@@ -35,7 +35,7 @@ pseudoworker/openqa/names.py,pseudoworker/openqa/retry.py,pseudoworker/openqa/si
 pseudoworker/openqa/urls.py,pseudoworker/openqa/values.py,pseudoworker/openqa/views.py
 UNIT := $(BIN)/coverage run -m pytest -q tests/unit -m 'not real'
 SOCKETS := $(PYTEST) --ignore=tests/unit --ignore=tests/real -m 'not real and not crash'
-CRASH := $(PYTEST) -s tests/crash
+CRASH := $(PYTEST) -s tests/crash $(wildcard tests/real/test_crash.py)
 unit: $(VENV)/ready
 	$(UNIT) $(call AGAIN,$(BIN)/coverage run --append -m pytest -q tests/unit -m 'not real')
 	$(BIN)/coverage report --skip-covered --fail-under=100 --include='$(CORE)'
@@ -46,10 +46,10 @@ crash: $(VENV)/ready
 	$(CRASH)
 
 lab: $(VENV)/ready
-	examples/lab/lab install
+	examples/lab/lab install --browser
 	examples/lab/lab up
 
-REAL := $(PYTEST) -m real tests/real
+REAL := $(PYTEST) -m 'real and not crash' --ignore=tests/real/test_crash.py tests/real
 real: lab
 	$(REAL) $(call AGAIN,$(REAL))
 
