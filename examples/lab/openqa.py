@@ -270,8 +270,11 @@ def _copy_tree(source: Path, target: Path, owner: Owner) -> None:
         content = (source / relative).read_bytes()
         if not path.exists() or path.read_bytes() != content:
             _make_directory(path.parent, target.parent, owner)
-            path.write_bytes(content)
-            os.chown(path, *owner.pair)
+            # whole or not at all: a job may be loading it at this moment
+            temporary = path.with_name(f".{path.name}.new")
+            temporary.write_bytes(content)
+            os.chown(temporary, *owner.pair)
+            temporary.replace(path)
     for path in sorted(target.rglob("*"), reverse=True):
         if path.relative_to(target) not in wanted:
             path.rmdir() if path.is_dir() else path.unlink()
