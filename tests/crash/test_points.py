@@ -61,6 +61,24 @@ async def cancel(pair: FakePair, jobs: Sequence[Job]) -> None:
     pair.master.db.cancel(jobs[0])
 
 
+async def restart(pair: FakePair, jobs: Sequence[Job]) -> None:
+    """A user restarts the slave job while it holds in its second module; the clone runs to its end."""
+
+    def holding() -> list[Job]:
+        return [
+            slave_job
+            for slave_job in pair.slave.db.jobs.values()
+            if "login" in slave_job.modules and slave_job.modules["login"].result == "running"
+        ]
+
+    await until(lambda: bool(holding()), 120)
+    (old,) = holding()
+    pair.slave.db.restart(old)
+    await until(lambda: any(job is not old for job in holding()), 120)
+    (clone,) = (job for job in holding() if job is not old)
+    pair.slave.run_of(clone).open("*")
+
+
 SCENARIOS = {
     "plain": Scenario(
         one_job, ["passed"], script=json.dumps(LIFE | {"assets": {"disk.qcow2": {"size": 3000}}})
@@ -73,6 +91,15 @@ SCENARIOS = {
         since="after receiving Stop",
         compared=False,  # the release of 2023 takes no results of modules after a cancellation
         left=["autoinst-log.txt", "worker-log.txt"],
+    ),
+    "restarted": Scenario(
+        one_job,
+        ["passed"],
+        steer=restart,
+        script=json.dumps(LIFE | {"hold": ["login"]}),
+        since="before journal record queued #2",
+        until="after journal record finishing",
+        runs=2,
     ),
     "cluster": Scenario(
         two_jobs,
