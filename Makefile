@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What failed is run once more, alone: a real openQA on a busy machine now and then loses a job to a crash of
 # its own. A test that fails twice in a row fails the run.
 PYTEST := $(BIN)/python -m pytest -q
-AGAIN = || { echo '--- once more, what failed ---'; $(1) --last-failed --last-failed-no-failures none; }
+AGAIN = || { echo '--- once more, what failed ---'; $(1) -n 0 --last-failed --last-failed-no-failures none; }
 
 .PHONY: demo test lint unit crash real lab clean
 demo: $(VENV)/ready
@@ -34,7 +34,7 @@ pseudoworker/openqa/events.py,pseudoworker/openqa/failures.py,pseudoworker/openq
 pseudoworker/openqa/names.py,pseudoworker/openqa/retry.py,pseudoworker/openqa/signing.py,pseudoworker/openqa/states.py,$\
 pseudoworker/openqa/urls.py,pseudoworker/openqa/values.py,pseudoworker/openqa/views.py
 UNIT := $(BIN)/coverage run -m pytest -q tests/unit -m 'not real'
-SOCKETS := $(PYTEST) --ignore=tests/unit --ignore=tests/real -m 'not real and not crash'
+SOCKETS := $(PYTEST) -n 4 --ignore=tests/unit --ignore=tests/real -m 'not real and not crash'
 CRASH := $(PYTEST) -s tests/crash $(wildcard tests/real/test_crash.py)
 unit: $(VENV)/ready
 	$(UNIT) $(call AGAIN,$(BIN)/coverage run --append -m pytest -q tests/unit -m 'not real')

@@ -115,6 +115,7 @@ def test_the_fingerprint_follows_command_environment_and_files(tmp_path: Path) -
 
 def test_a_daemon_carries_the_mark_of_its_lab(tmp_path: Path, processes: Processes) -> None:
     started = processes.start(daemon(tmp_path, "exec sleep 60"))
-    environment = Path(f"/proc/{started.pid}/environ").read_bytes().split(b"\0")
-    assert f"{MARKER}={tmp_path}/one".encode() in environment
+    environment = Path(f"/proc/{started.pid}/environ")
+    mark = f"{MARKER}={tmp_path}/one".encode()
+    wait_for(lambda: mark in environment.read_bytes().split(b"\0"))  # none while the system is within exec
     assert os.getsid(started.pid) == started.pid
