@@ -53,6 +53,12 @@ REAL := $(PYTEST) -m 'real and not crash' --ignore=tests/real/test_crash.py test
 real: lab
 	$(REAL) $(call AGAIN,$(REAL))
 
+# Real instances of other releases in pairs, and the table of docs/compatibility.md: an hour, and not part of `make test`.
+.PHONY: matrix
+matrix: $(VENV)/ready
+	examples/lab/lab install
+	$(BIN)/python -m tests.real.matrix --write
+
 include packaging/install.mk
 
 clean:

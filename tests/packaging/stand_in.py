@@ -21,6 +21,7 @@ DESTINATION = SCRATCH / "destination"
 PORT = os.environ.get("STATUS_PORT", "")
 PROGRAM = os.environ.get("INSTALLED_PROGRAM", "")
 
+_MEASURING = {"tests.real.fidelity.measure", "tests.real.matrix"}
 _VERBS = {"enable", "disable", "start", "stop", "restart", "status", "kill", "edit", "daemon-reload"}
 
 
@@ -119,7 +120,7 @@ def _pseudoworker(arguments: list[str]) -> int:
 
 def _python(arguments: list[str]) -> int:
     """Tests that a document names are collected, not run; a program among them says how it is used."""
-    if arguments[:2] == ["-m", "tests.real.fidelity.measure"]:
+    if arguments[:1] == ["-m"] and arguments[1] in _MEASURING:
         return _run(sys.executable, *arguments, "--help")
     _demand(arguments[:2] == ["-m", "pytest"], f"unknown arguments {arguments}")
     return _run(sys.executable, *arguments, "--collect-only", "-p", "no:cacheprovider")

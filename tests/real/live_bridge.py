@@ -21,6 +21,7 @@ from examples.lab.api import OpenqaApi
 from examples.lab.federation import write_configuration
 from examples.lab.jobs import post
 from examples.lab.layout import Instance, Lab
+from tests.real.recorder import LIVE_HANDLER
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -141,8 +142,12 @@ class Viewer:
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Viewer:
-        self._socket = socket.create_connection(("127.0.0.1", self.instance.base_port), timeout=120)
-        self._socket.sendall(f"GET {self.path} HTTP/1.0\r\nHost: {self.instance.host}\r\n\r\n".encode())
+        port, path = self.instance.base_port, self.path
+        if path.endswith("/streaming") and self.instance.root:
+            # releases after the installed one serve the screen by their live handler
+            port, path = port + LIVE_HANDLER, f"/liveviewhandler{path}"
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+        self._socket.sendall(f"GET {path} HTTP/1.0\r\nHost: {self.instance.host}\r\n\r\n".encode())
         lines = self._socket.makefile("rb")
         self._thread = threading.Thread(target=self._read, args=(lines,), daemon=True)
         self._thread.start()

@@ -8,26 +8,32 @@ import re
 import threading
 import time
 from collections import Counter
+from functools import partial
 from types import TracebackType
+
+from tests.fakes.ports import free_ports
+
+LIVE_HANDLER = 2
+"""How far the live handler's port is from the web UI's (OpenQA::Utils, service_port)."""
 
 _REQUEST = re.compile(rb"(GET|POST|PUT|DELETE|HEAD) (\S+) HTTP/1\.1\r\n")
 _NUMBER = re.compile(r"\d+")
 
 
 class Recorder:
-    """Stands before a port of this machine."""
+    """Stands before a web UI of this machine, and before its live handler, whose port is two further."""
 
     def __init__(self, target: int) -> None:
         self._target = target
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-        self.port = 0
+        self._servers: list[asyncio.Server] = []
+        self.port = free_ports(LIVE_HANDLER + 1)
         self.requests: list[tuple[float, str]] = []
         """When, and method and path with the numbers taken out."""
         self.streams: list[str] = []
-        """Paths of the live streams that are open."""
+        """Paths of the live streams that are open, whichever of the two serves them."""
 
     @property
     def url(self) -> str:
@@ -52,26 +58,27 @@ class Recorder:
         self._loop.close()
 
     async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        for delta in (0, LIVE_HANDLER):
+            accept = partial(self._accept, self._target + delta)
+            self._servers.append(await asyncio.start_server(accept, "127.0.0.1", self.port + delta))
 
     async def _stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        for server in self._servers:
+            server.close()
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._carry(reader, writer))
+    def _accept(self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._carry(target, reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         streams: list[str] = []
         server_writer: asyncio.StreamWriter | None = None
         try:
-            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", target)
             up = asyncio.ensure_future(self._up(reader, server_writer, streams))
             down = asyncio.ensure_future(_pump(server_reader, writer))
             try:
@@ -98,8 +105,9 @@ class Recorder:
                 plain = _NUMBER.sub("N", path.partition("?")[0])
                 self.requests.append((time.monotonic(), f"{match[1].decode()} {plain}"))
                 if path.endswith(("/streaming", "/livelog", "/liveterminal")):
-                    streams.append(path)
-                    self.streams.append(path)
+                    stream = path.removeprefix("/liveviewhandler")
+                    streams.append(stream)
+                    self.streams.append(stream)
             writer.write(data)
             await writer.drain()
 

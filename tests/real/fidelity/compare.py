@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -38,6 +39,8 @@ def compare(slave: Execution, master: Execution, *, stopped_on_master: bool = Fa
     `stopped_on_master` says that the master itself gave the job its result.
     """
     points = Points("slave", "master")
+    if stopped_on_master and (lost := _lost(slave, master)):
+        slave, master = _without(slave, lost), _without(master, lost)
     _compare_jobs(points, slave, master, stopped_on_master=stopped_on_master)
     _compare_settings(points, slave, master)
     _compare_modules(points, slave, master)
@@ -45,14 +48,59 @@ def compare(slave: Execution, master: Execution, *, stopped_on_master: bool = Fa
     _compare_assets(points, slave, master)
     for key in ("testresults", "logs", "ulogs"):
         left = _translated(json.dumps(slave.details.get(key)).encode(), slave, master)
-        points.compare(f"details {key}", json.loads(left), master.details.get(key))
+        points.compare(
+            f"details {key}", *_known_to_both(json.loads(left), master.details.get(key), slave, master)
+        )
     points.compare("comments", slave.comments, master.comments)
     return points
 
 
+def _lost(slave: Execution, master: Execution) -> frozenset[str]:
+    """Modules that ran when the job was cancelled on a master of 2023: it takes no status of a cancelled job
+    (OpenQA::Schema::Result::Jobs, update_status), so nothing of them can come; later releases take it."""
+    if master.instance.root is not None or slave.instance.root is None:
+        return frozenset()
+    return frozenset(row["name"] for row in slave.modules if row["result"] == "canceled")
+
+
+def _without(side: Execution, names: frozenset[str]) -> Execution:
+    """An execution as if it had no modules of these names."""
+    theirs = re.compile(rf"(\.thumbs/)?(details-)?({'|'.join(map(re.escape, names))})(-\d+)?\.\w+")
+    gone = {name: entry for name, entry in side.entries.items() if theirs.fullmatch(name)}
+    addresses = {entry.address for name, entry in gone.items() if not name.startswith(".thumbs/")}
+    results = [module for module in side.details["testresults"] if module["name"] not in names]
+    return replace(
+        side,
+        job={column: value for column, value in side.job.items() if column != "skipped_module_count"},
+        modules=[row for row in side.modules if row["name"] not in names],
+        screenshots=Counter({its: count for its, count in side.screenshots.items() if its not in addresses}),
+        entries={name: entry for name, entry in side.entries.items() if name not in gone},
+        details={**side.details, "testresults": results},
+    )
+
+
+def _known_to_both(left: Any, right: Any, slave: Execution, master: Execution) -> tuple[Any, Any]:
+    """Lists of the job's details; between two releases without the order of files and without the keys of a
+    module that only one of them has, such as `always_run` of 2026."""
+    if slave.instance.root == master.instance.root or not left or not right:
+        return left, right
+    if isinstance(left[0], str):
+        return sorted(left), sorted(right)
+    keys = {key for module in left for key in module} & {key for module in right for key in module}
+    # 2026 names the category of each module, releases before only where it changes
+    keys -= {"category"}
+    left, right = (
+        [{key: module[key] for key in keys & module.keys()} for module in its] for its in (left, right)
+    )
+    return left, right
+
+
 def _compare_jobs(points: Points, slave: Execution, master: Execution, *, stopped_on_master: bool) -> None:
     for column in _JOB_COLUMNS:
-        points.compare(f"jobs.{column}", slave.job[column], master.job[column])
+        if {
+            column
+        } <= slave.job.keys() & master.job.keys():  # a column that only one release has tells nothing
+            points.compare(f"jobs.{column}", slave.job[column], master.job[column])
     for column in ("t_started", "t_finished"):
         points.compare(f"jobs.{column} is set", slave.job[column] is None, master.job[column] is None)
     reason = slave.job["reason"]
@@ -89,8 +137,15 @@ def _compare_modules(points: Points, slave: Execution, master: Execution) -> Non
     shown = {row["name"]: row for row in master.modules}
     for row in slave.modules:
         other = shown.get(row["name"], {})
-        for column in row.keys() - _ROW_OF_ITS_OWN:
+        for column in row.keys() - _ROW_OF_ITS_OWN - _unknown_columns(slave, master):
             points.compare(f"module {row['name']}, {column}", row[column], other.get(column, MISSING))
+
+
+def _unknown_columns(slave: Execution, master: Execution) -> frozenset[str]:
+    """Columns of modules that only one of two releases has."""
+    if slave.instance.root == master.instance.root or not slave.modules or not master.modules:
+        return frozenset()
+    return frozenset(slave.modules[0].keys() ^ master.modules[0].keys())
 
 
 def _compare_files(points: Points, slave: Execution, master: Execution) -> None:
