@@ -72,7 +72,11 @@ async def _check_master(configuration: Configuration, client: Client | Line) -> 
     lines = await check_site("master", configuration.master, client)
     if lines[0].level == "error":
         return lines
-    return [*lines, await check_websocket(configuration.master), await check_names(configuration, client)]
+    return [
+        *lines,
+        await check_websocket("master", configuration.master),
+        await check_names(configuration, client),
+    ]
 
 
 async def _check_slave(configuration: Configuration, client: Client | Line) -> list[Line]:

@@ -34,6 +34,7 @@ SCENARIOS: Mapping[str, Sequence[str]] = {
     "relay": ("tests/real/test_fidelity.py", "-k", "holds_what or jobtoken"),
     "live": ("tests/real/test_live.py",),
     "assets": ("tests/real/test_assets.py",),
+    "check": ("tests/real/test_check.py",),
 }
 """What is run for each pair: arguments of pytest. The shapes of test_fidelity.py are left out, since a stock
 worker of another release leaves other files."""

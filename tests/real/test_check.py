@@ -15,6 +15,10 @@ from pseudoworker.config.load import Overrides
 pytestmark = pytest.mark.real
 
 
+_YEARS = {"": "2023", "backports": "2024", "sid": "2025 or later"}
+"""What is made of the answers of each release that the lab can run, by the name of its root directory."""
+
+
 class _SetUp:
     def __init__(self, directory: Path) -> None:
         self.lab = current_lab()
@@ -49,13 +53,35 @@ async def test_the_lab_can_be_joined_and_nothing_is_left_on_either_side(set_up: 
     lines = await set_up.lines()
     assert [str(line) for line in lines if line.level != "ok"] == []
     told = "\n".join(map(str, lines))
-    for topic in ("master version: openQA of 2023", "slave version: openQA of 2023"):
-        assert f"ok      {topic}" in told
+    for instance in set_up.lab:
+        year = _YEARS[instance.root.name if instance.root else ""]
+        assert f"ok      {instance.name} version: openQA of {year}" in told
     assert "master key: the key from " in told
     assert "master websocket: the websocket server answers" in told
     assert f"live handler: answers at http://127.0.0.1:{set_up.lab.slave.base_port + 2}/" in told
     again = await set_up.line("names")
     assert again == "ok      names: nobody else is connected to the master as check-test:90-91"
+
+
+async def test_a_factory_directory_is_the_slaves_own_or_another(set_up: _SetUp) -> None:
+    slave = set_up.lab.slave
+    toml = set_up.conf / "pseudoworker.toml"
+    without = toml.read_text()
+    toml.write_text(f'{without}\n[assets]\ntransport = "local"\nfactory_dir = "{slave.factory_directory}"\n')
+    line = await set_up.line("asset directory")
+    assert line.startswith(f"ok      asset directory: {slave.url} serves ")
+    another = set_up.conf.parent / "factory"
+    (another / "iso").mkdir(parents=True)
+    (another / "iso" / "no-such.iso").write_bytes(b"another")
+    toml.write_text(f'{without}\n[assets]\ntransport = "shared"\nfactory_dir = "{another}"\n')
+    told = [str(line) for line in await set_up.lines() if line.topic == "asset directory"]
+    assert [line[:25] for line in told] == ["error   asset directory: "] * 2, told
+
+
+async def test_what_the_helper_worker_of_upload_needs_is_there(set_up: _SetUp) -> None:
+    toml = set_up.conf / "pseudoworker.toml"
+    toml.write_text(toml.read_text() + '\n[assets]\ntransport = "upload"\n')
+    assert await set_up.line("asset upload") == "ok      asset upload: the websocket server answers"
 
 
 async def test_a_key_that_is_not_known_is_refused(set_up: _SetUp) -> None:

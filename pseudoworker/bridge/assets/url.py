@@ -42,6 +42,14 @@ REFUSED_FOR = 3600.0
 _PASSLIST = re.compile(r'Host "?([^"\s]+)"? of URL .* is not on the (passlist|whitelist)')
 
 
+def unreachable(master_url: str, slave_url: str) -> str | None:
+    """Why the slave cannot download from the master at the URL that we know, None if it may: a loopback
+    address is another machine there."""
+    if _loopback(master_url) and not _loopback(slave_url):
+        return f"the slave can not reach the master as {master_url}"
+    return None
+
+
 class UrlTransport:
     """Has the slave download from the master, or from `server` where there is one and the master will not
     do."""
@@ -100,9 +108,7 @@ class UrlTransport:
             return reason
         if source == "bridge":
             return None if self._server else "serve_address of [assets] is not set"
-        if _loopback(self._master.url) and not _loopback(self._slave.url):
-            return f"the slave can not reach the master as {self._master.url}"
-        return None
+        return unreachable(self._master.url, self._slave.url)
 
     async def _from(self, source: str, order: Order) -> Carried:
         limit = PATIENCE + order.file.size / SLOWEST

@@ -21,7 +21,7 @@ from aiohttp import web
 from pseudoworker.bridge import check as check_module
 from pseudoworker.bridge.assembly import JOURNAL
 from pseudoworker.bridge.check import check
-from pseudoworker.bridge.checks.lines import Line
+from pseudoworker.bridge.checks.lines import EXIT_STATUS, Line
 from pseudoworker.bridge.journal import Journal
 from pseudoworker.bridge.journal_file import VERSION
 from pseudoworker.bridge.owner import Ownership
@@ -30,6 +30,7 @@ from tests.fakes.exchange import Exchange, Route
 from tests.fakes.faults import Fault
 from tests.fakes.flavour import TX
 from tests.fakes.pair import FakePair
+from tests.protocol.assets.world import Gru, minion_route
 
 _PAGE = (
     "<html><title>openQA: Changelog</title><footer>openQA is licensed <a href='x'>GPL-2.0</a> - Version "
@@ -48,11 +49,12 @@ async def _live_root(_exchange: Exchange) -> web.StreamResponse:
 class Setup:
     """A fake master and slave, a configuration that joins them, and a way to break either."""
 
-    def __init__(self, pair: FakePair, directory: Path) -> None:
+    def __init__(self, pair: FakePair, directory: Path, gru: Gru | None = None) -> None:
         self.pair = pair
         self.directory = directory
         self.conf = directory / "conf"
         self.state = directory / "state"
+        self.gru = gru or Gru(pair.slave)
         pair.write_config(self.conf, instances=2)
 
     def append(self, name: str, text: str) -> None:
@@ -72,7 +74,7 @@ class Setup:
         """What is said about one topic, worst first, as text."""
         lines = [line for line in await self.check(overrides) if line.topic == topic]
         assert lines
-        return str(max(lines, key=lambda line: line.level))
+        return str(max(lines, key=lambda line: EXIT_STATUS[line.level]))
 
 
 @pytest.fixture
@@ -83,8 +85,10 @@ async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
             Route("GET", "/changelog", "page", _changelog),
             Route("GET", "/", "page", _live_root, port="live"),
         ]
+    gru = Gru(pair.slave)
+    pair.slave.extra_routes.append(minion_route(gru))
     async with pair:
-        yield Setup(pair, tmp_path)
+        yield Setup(pair, tmp_path, gru)
 
 
 async def test_a_set_up_that_works_has_no_warning_and_changes_nothing(setup: Setup) -> None:
@@ -247,6 +251,49 @@ def _full_factory(setup: Setup, _patch: pytest.MonkeyPatch) -> None:
         "pseudoworker.toml",
         f'\n[assets]\nfactory_dir = "{setup.directory}/factory"\nmin_free = {10**15}\n',
     )
+
+
+def _unreadable_factory(setup: Setup, patch: pytest.MonkeyPatch) -> None:
+    shared(setup)
+    access = os.access  # root may read everything, so it has to be told otherwise
+    patch.setattr(os, "access", lambda path, mode: "factory" not in str(path) and access(path, mode))
+
+
+def _another_factory(setup: Setup, _patch: pytest.MonkeyPatch) -> None:
+    shared(setup)
+    setup.pair.master.db.register("iso", "tiny.iso", b"tiny")
+    setup.pair.slave.db.register("iso", "tiny.iso", b"another")
+
+
+def _loopback_master(setup: Setup, patch: pytest.MonkeyPatch) -> None:
+    transport(setup, "url")
+    patch.setattr("pseudoworker.bridge.assets.url._loopback", lambda url: url == setup.pair.master.url)
+
+
+def _taken_asset_server(setup: Setup, _patch: pytest.MonkeyPatch) -> None:
+    transport(setup, "url", f'serve_address = "{setup.pair.master.authority}"')
+
+
+def _no_gru(setup: Setup, _patch: pytest.MonkeyPatch) -> None:
+    transport(setup, "url")
+    setup.gru.shown = (0, 3, 0, 0)
+
+
+def _no_websocket_of_the_slave(setup: Setup, _patch: pytest.MonkeyPatch) -> None:
+    transport(setup, "upload")
+    setup.pair.slave.traffic.faults.append(Fault("ws", "status", status=404, times=0))
+
+
+def transport(setup: Setup, name: str, more: str = "") -> None:
+    setup.append("pseudoworker.toml", f'\n[assets]\ntransport = "{name}"\n{more}\n')
+
+
+def shared(setup: Setup, name: str = "shared") -> None:
+    """A factory directory with one file."""
+    factory = setup.directory / "factory"
+    (factory / "iso").mkdir(parents=True)
+    (factory / "iso" / "tiny.iso").write_bytes(b"tiny")
+    transport(setup, name, f'factory_dir = "{factory}"')
 
 
 BROKEN: list[tuple[Break, str, str, str]] = [
@@ -433,6 +480,45 @@ BROKEN: list[tuple[Break, str, str, str]] = [
         "or choose another transport",
     ),
     (
+        _unreadable_factory,
+        "error",
+        "assets",
+        "transport shared: factory_dir {directory}/factory can not be read by user ",
+    ),
+    (
+        _another_factory,
+        "error",
+        "asset directory",
+        "http://{slave} serves none of iso/tiny.iso as they are in {directory}/factory; factory_dir of "
+        "[assets] must be that instance's own directory",
+    ),
+    (
+        _loopback_master,
+        "error",
+        "assets",
+        "transport url: the slave can not reach the master as http://{master}, and serve_address of "
+        "[assets] is not set; set serve_address of [assets], or HOST by the name that the slave knows",
+    ),
+    (
+        _taken_asset_server,
+        "error",
+        "asset server",
+        "cannot listen on {master} (Address already in use); choose another port; choose another "
+        "serve_address of [assets], or free it",
+    ),
+    (
+        _no_gru,
+        "warning",
+        "asset download",
+        "3 background tasks wait on the slave, and nobody works on one; start openqa-gru there",
+    ),
+    (
+        _no_websocket_of_the_slave,
+        "error",
+        "asset upload",
+        "ws://{slave}/api/v1/ws/2147483647: 404",
+    ),
+    (
         _full_factory,
         "error",
         "asset space",
@@ -460,6 +546,54 @@ async def test_a_broken_set_up_has_the_line_that_says_so(
     )
     line = await setup.line(topic)
     assert line[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("name", ["shared", "local"])
+async def test_a_factory_directory_is_known_by_what_lies_in_it(setup: Setup, name: str) -> None:
+    shared(setup, name)
+    sides = (setup.pair.master, setup.pair.slave) if name == "shared" else (setup.pair.slave,)
+    for side in sides:
+        side.db.register("iso", "tiny.iso", b"tiny")
+    told = [str(line) for line in await setup.check() if line.topic == "asset directory"]
+    factory = setup.directory / "factory"
+    text = f"serves 1 of 1 files of {factory} that were looked for"
+    assert told == [f"ok      asset directory: {side.url} {text}" for side in sides]
+    (factory / "iso" / "tiny.iso").unlink()
+    assert await setup.line("asset directory") == (
+        f"ok      asset directory: {factory} holds no file by which to see whose it is"
+    )
+
+
+async def test_what_auto_would_take_first_decides_what_is_asked_for(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await setup.line("assets")).endswith(
+        "(its download_domains cannot be asked); else upload, by a helper job"
+        " (factory_dir of [assets] is not set)"
+    )
+    assert (await setup.line("asset upload")) == "ok      asset upload: the websocket server answers"
+    setup.pair.slave.traffic.faults.append(Fault("ws", "status", status=404, times=0))
+    assert (await setup.line("asset upload")).startswith("warning asset upload: ws://")
+    monkeypatch.setattr("pseudoworker.bridge.assets.url._loopback", lambda url: url == setup.pair.master.url)
+    assert (await setup.line("assets")).startswith(
+        "ok      assets: auto takes upload, by a helper job, since the"
+    )
+    assert (await setup.line("asset upload")).startswith("error   asset upload: ws://")
+    setup.append("pseudoworker.toml", '\n[assets]\nserve_address = "127.0.0.1:0"\n')
+    assert (await setup.line("assets")).startswith(
+        "ok      assets: auto takes url: the slave downloads from 127.0.0.1:0 here, if its download_domains"
+    )
+    assert (await setup.line("asset server")).startswith(
+        "ok      asset server: 127.0.0.1:0 can be listened on"
+    )
+
+
+async def test_the_transports_are_asked_without_a_trace(setup: Setup) -> None:
+    transport(setup, "upload")
+    before = set(setup.pair.slave.db.workers)
+    assert (await setup.line("assets")).startswith("ok      assets: transport upload: ")
+    assert set(setup.pair.slave.db.workers) == before
+    assert not setup.pair.slave.db.jobs
 
 
 async def test_every_mistake_is_shown_and_the_rest_is_checked_all_the_same(setup: Setup) -> None:
