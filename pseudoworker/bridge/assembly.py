@@ -79,6 +79,17 @@ async def assemble(configuration: Configuration, crew: Crew, secrets: Secrets) -
         async def problem() -> str | None:
             return await journal.obstacle() or await assets.provider.problem()
 
+        async def was_posted(job_id: int) -> bool:
+            return await journal.slave_of(job_id) is not None
+
+        clusters = Clusters(
+            why_not=lambda view: _why_not(configuration, view),
+            slots=len(configuration.slots),
+            was_posted=was_posted,
+            gather_timeout=limits.cluster_timeout,
+            ready_timeout=limits.queue_timeout,
+            create_all=creation.create_all,
+        )
         commands = SlaveCommands(slave, ca_file=configuration.slave.ca_file)
         developer = DeveloperRelay(
             configuration.developer, commands, slave_url=lambda job_id: f"{slave.url}/tests/{job_id}"
@@ -94,12 +105,7 @@ async def assemble(configuration: Configuration, crew: Crew, secrets: Secrets) -
             journal=journal,
             reaper=reaper,
             creation=creation,
-            clusters=Clusters(
-                why_not=lambda view: _why_not(configuration, view),
-                gather_timeout=limits.cluster_timeout,
-                ready_timeout=limits.queue_timeout,
-                create_all=creation.create_all,
-            ),
+            clusters=clusters,
             availability=Availability(
                 fetch=lambda: capacity(slave),
                 obstacle=Obstacles(lambda: ask_for_operator(slave), problem),
@@ -107,6 +113,7 @@ async def assemble(configuration: Configuration, crew: Crew, secrets: Secrets) -
                 loads=crew.loads,
                 changed=crew.offer,
                 allowance=limits.queue_allowance,
+                overdue=clusters.overdue,
                 interval=LOOK_EVERY,
             ),
             assets=assets,

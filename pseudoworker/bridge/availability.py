@@ -109,7 +109,8 @@ class Availability:
 
     `fetch` asks the slave for its workers; `obstacle` tells what else keeps every slot from working (a
     refused key, a full disk), None if nothing; `changed` is called with the verdict for every slot that is
-    not busy."""
+    not busy. `overdue` is how many jobs are missing of clusters in hand: they are let in whatever the
+    slave's load, since those that are here would wait for them in vain."""
 
     def __init__(
         self,
@@ -121,6 +122,7 @@ class Availability:
         changed: Callable[[Mapping[int, str | None]], None],
         allowance: int,
         interval: float,
+        overdue: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
@@ -130,6 +132,7 @@ class Availability:
         self._changed = changed
         self._allowance = allowance
         self._interval = interval
+        self._overdue = overdue
         self._clock = clock
         self._wake = asyncio.Event()
         self._seen = asyncio.Condition()
@@ -179,7 +182,8 @@ class Availability:
         slots = self._slots()
         if self._problem is not None:
             return {slot.instance: self._problem for slot in slots if not slot.busy}
-        return why_not(slots, self._capacity, self._loads(), taken=self._taken, allowance=self._allowance)
+        allowance = self._allowance + self._overdue()
+        return why_not(slots, self._capacity, self._loads(), taken=self._taken, allowance=allowance)
 
     async def _look(self) -> None:
         taken = self._clock()

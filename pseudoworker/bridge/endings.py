@@ -33,13 +33,15 @@ def announces_restart(reason: str | None) -> bool:
     return note is not None and note[1] == "Auto-restarting"
 
 
-def of_slave(result: str, reason: str | None, url: str, *, explained: bool = False) -> Ending:
+def of_slave(result: str, reason: str | None, url: str, *, related: bool = False) -> Ending:
     """The slave's own result and reason, passed on. What the slave notes of its own restarts is left out,
     since the master decides on its own. Where the result alone would not explain the end, the reason names
-    the slave job; `explained` says that a related job's end does, as it would for a local worker."""
+    the slave job; `related` says that the job belongs to others of this bridge, whose ends explain some
+    results, as they do with local workers."""
     reason = _RESTART_NOTE.sub("", reason or "") or None
     if result not in states.RESULTS or result == states.NONE:
         return Ending(states.INCOMPLETE, f"slave job {url} ended without a result")
+    explained = related and result in states.ENDED_BY_OTHERS
     if reason is None and result not in states.COMPLETE_RESULTS and not explained:
         reason = f"{result} on the slave: {url}"
     return Ending(result, reason)

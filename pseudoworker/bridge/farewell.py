@@ -50,7 +50,7 @@ class Farewell:
                 await self._try("explaining the end", self._relay.explain(ending.reason))
             if ending.duplicate:
                 await self._try("duplicating the job", self._master.duplicate())
-            if related and ending.result in states.ABORTED_RESULTS:
+            if related and ending.result in states.ENDED_BY_OTHERS:
                 await self._patience.until_done(self._verdict)
             result = await self._patience.until_done(lambda: self._set_done(ending))
         except LeaseLost as lost:

@@ -377,7 +377,7 @@ def _finish(state: State, seen: Observed) -> Step:
 
 
 def _own_ending(state: State, seen: Observed) -> Ending:
-    return endings.of_slave(seen.result, seen.reason, seen.url, explained=state.related)
+    return endings.of_slave(seen.result, seen.reason, seen.url, related=state.related)
 
 
 def _follow_clone(state: State, clone_id: int) -> Step:

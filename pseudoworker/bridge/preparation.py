@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -17,6 +17,9 @@ from pseudoworker.bridge.settings import UnmappedClass, for_slave
 from pseudoworker.errors import PseudoworkerError
 from pseudoworker.openqa.errors import OpenQAError
 from pseudoworker.openqa.messages import Grabbed
+
+REDACTED = "[redacted]"
+"""What newer releases show in place of a secret setting (`OpenQA::Log`, redact_settings)."""
 
 
 class NotRunnable(PseudoworkerError):
@@ -46,12 +49,16 @@ class Preparation:
             cluster = await self._patience.until_done(
                 lambda: services.clusters.gather(job.id, services.master_view)
             )
+            if cluster.posted:
+                self._cluster, self._settings = cluster, settings
+                return True
             related = len(cluster.members) > 1
+            await self._prepare_late(cluster)
             coming = await self._coming(cluster)
             provided = await self._patience.until_done(
                 lambda: services.assets.provider.provide(job, self._note, coming=coming, hold=related)
             )
-            self._held = provided.held
+            self._held.releases += provided.held.releases
             self._cluster, self._settings = cluster, {**settings, **provided.settings}
             await services.clusters.ready(job.id, cluster)
             return related
@@ -66,6 +73,8 @@ class Preparation:
                 await self.prepare()
             assert self._settings is not None
             assert self._cluster is not None
+            if self._cluster.posted:
+                return await self._posted_with_others()
             slave_id = await self._services.clusters.create(self._job.id, self._cluster, self._settings)
         await self.release()
         return slave_id
@@ -80,11 +89,41 @@ class Preparation:
         settings = self._own_settings()
         return await self._patience.until_done(lambda: self._services.creation.earlier(settings))
 
+    async def _posted_with_others(self) -> int:
+        """The slave job of a member that was posted before it came here."""
+        found = await self._earlier()
+        if found is None:
+            raise ClusterFailed("setup failure: the cluster was created on the slave without this job")
+        return found
+
+    async def _prepare_late(self, cluster: Cluster) -> None:
+        """Do for the late members what they can not do themselves; one of the others does it for all."""
+        if self._job.id != min(cluster.prompt):
+            return
+        for member in sorted(cluster.late):
+            view = await self._patience.until_done(partial(self._services.master_view, member))
+            if hidden := [key for key, value in sorted(view.settings.items()) if value == REDACTED]:
+                raise ClusterFailed(
+                    f"setup failure: cluster can not be complete: the master hides {', '.join(hidden)} of job"
+                    f" {member}, which it hands out after others have ended"
+                )
+            settings = self._for_slave(member, view.settings)
+            coming = await self._promised(cluster.prompt)
+            needs = Grabbed(member, view.settings, {})
+            provided = await self._patience.until_done(
+                partial(self._services.assets.provider.provide, needs, self._note, coming=coming, hold=True)
+            )
+            self._held.releases += provided.held.releases
+            self._services.clusters.lend(member, cluster, {**settings, **provided.settings})
+
     def _own_settings(self) -> dict[str, str]:
+        return self._for_slave(self._job.id, self._job.settings)
+
+    def _for_slave(self, job_id: int, settings: Mapping[str, str]) -> dict[str, str]:
         services = self._services
         return for_slave(
-            self._job.settings,
-            report_url=services.master_url(self._job.id),
+            settings,
+            report_url=services.master_url(job_id),
             to_slave=services.configuration.classes.to_slave,
         )
 
@@ -92,10 +131,11 @@ class Preparation:
         """What the jobs that this one follows directly will publish on the slave; None when it follows
         none."""
         before = cluster.directly_before(self._job.id)
-        if not before:
-            return None
+        return await self._promised(before) if before else None
+
+    async def _promised(self, members: Iterable[int]) -> frozenset[Asset]:
         views = [
-            await self._patience.until_done(partial(self._services.master_view, member)) for member in before
+            await self._patience.until_done(partial(self._services.master_view, member)) for member in members
         ]
         return frozenset(asset for view in views for asset in promised_assets(view.settings))
 

@@ -38,6 +38,9 @@ ABORTED_RESULTS = frozenset(
     {SKIPPED, OBSOLETED, PARALLEL_FAILED, PARALLEL_RESTARTED, USER_CANCELLED, USER_RESTARTED}
 )
 """Somebody or something else ended it."""
+ENDED_BY_OTHERS = frozenset({SKIPPED, PARALLEL_FAILED, PARALLEL_RESTARTED})
+"""What becomes of a job when another one that it depends on, or runs in parallel with, ends or is restarted
+(OpenQA::Schema::Result::Jobs, `_job_stop_cluster` and `auto_duplicate`)."""
 NOT_OK_RESULTS = ABORTED_RESULTS | NOT_COMPLETE_RESULTS | {FAILED}
 RESULTS = OK_RESULTS | NOT_OK_RESULTS | {NONE}
 CANCELED = "canceled"

@@ -102,6 +102,7 @@ class Site:
     slots: list[Slot] = field(default_factory=lambda: [slot(1), slot(2, busy=True)])
     told: list[Mapping[int, str | None]] = field(default_factory=list)
     looks: int = 0
+    overdue: int = 0
 
     async def fetch(self) -> Capacity:
         self.looks += 1
@@ -123,6 +124,7 @@ async def looking(site: Site, *, interval: float = 3600.0) -> AsyncIterator[Avai
         changed=site.told.append,
         allowance=0,
         interval=interval,
+        overdue=lambda: site.overdue,
     )
     task = asyncio.create_task(availability.run())
     try:
@@ -163,6 +165,16 @@ async def test_each_look_is_told_and_kept() -> None:
         availability.decide()
         assert site.told[-1] == {1: None, 2: "no idle worker of class qemu on the slave (1 in all)"}
         assert site.looks == 1
+
+
+async def test_a_job_that_others_wait_for_is_let_in_whatever_the_load() -> None:
+    site = Site(Capacity(tuple(workers(1))), slots=[slot(1), slot(2)])
+    async with looking(site) as availability:
+        await availability.looked()
+        assert site.told[-1] == {1: None, 2: "no idle worker of class qemu on the slave (1 in all)"}
+        site.overdue = 1
+        availability.decide()
+        assert site.told[-1] == {1: None, 2: None}
 
 
 async def test_a_look_comes_when_woken_and_when_the_time_is_over() -> None:

@@ -19,14 +19,17 @@ PARALLEL, DIRECTLY = "_PARALLEL", "_START_DIRECTLY_AFTER"
 class Master:
     """Jobs by id, made of edges."""
 
-    def __init__(self, *edges: Edge, done: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, *edges: Edge, done: frozenset[int] = frozenset(), blocked: Mapping[int, int] | None = None
+    ) -> None:
         self.edges = edges
         self.done = done
+        self.blocked = blocked or {}
         self.asked: list[int] = []
 
     async def view(self, job_id: int) -> JobView:
         self.asked.append(job_id)
-        state = "done" if job_id in self.done else "assigned"
+        state = "done" if job_id in self.done else "scheduled" if job_id in self.blocked else "assigned"
         parents = {kind: self.ends(kind, "parent", child=job_id) for kind in (PARALLEL, DIRECTLY)}
         children = {kind: self.ends(kind, "child", parent=job_id) for kind in (PARALLEL, DIRECTLY)}
         return JobView(
@@ -36,6 +39,7 @@ class Master:
             "none",
             parents=Dependencies((), parents[DIRECTLY], parents[PARALLEL]),
             children=Dependencies((), children[DIRECTLY], children[PARALLEL]),
+            blocked_by_id=self.blocked.get(job_id),
         )
 
     def ends(self, kind: str, end: str, **one: int) -> tuple[int, ...]:
@@ -60,8 +64,21 @@ class Slave:
         return {master_id: 100 + master_id for master_id in settings}
 
 
-def clusters(slave: Slave, *, refused: int = 0, timeout: float = 5.0, ready: float = 5.0) -> Clusters:
+def clusters(
+    slave: Slave,
+    *,
+    refused: int = 0,
+    slots: int = 8,
+    posted: frozenset[int] = frozenset(),
+    timeout: float = 5.0,
+    ready: float = 5.0,
+) -> Clusters:
+    async def was_posted(job_id: int) -> bool:
+        return job_id in posted
+
     return Clusters(
+        slots=slots,
+        was_posted=was_posted,
         why_not=lambda view: "has a class that nobody serves" if view.id == refused else None,
         gather_timeout=timeout,
         ready_timeout=ready,
@@ -143,6 +160,78 @@ async def test_a_member_that_does_not_come_is_named() -> None:
     told = r"cluster can not be complete: job 2 was not assigned to this pseudoworker within 0\.01 s"
     with pytest.raises(ClusterFailed, match=told):
         await clusters(slave, timeout=0.01).gather(1, Master(*PAIR).view)
+
+
+@pytest.mark.parametrize(
+    ("edges", "start", "slots", "told"),
+    [
+        (PAIR, 1, 1, "job 2 has no slot: the cluster needs 2, and this pseudoworker has 1"),
+        (PAIR, 2, 1, "job 1 has no slot: the cluster needs 2, and this pseudoworker has 1"),
+        (
+            (*PAIR, Edge(PARALLEL, 3, 1), Edge(PARALLEL, 4, 1)),
+            1,
+            2,
+            "job 3, 4 has no slot: the cluster needs 4, and this pseudoworker has 2",
+        ),
+        (
+            (*PAIR, Edge(DIRECTLY, 3, 1)),
+            3,
+            1,
+            "job 2 has no slot: the cluster needs 2, and this pseudoworker has 1",
+        ),
+    ],
+)
+async def test_too_few_slots_are_told_at_once(
+    edges: tuple[Edge, ...], start: int, slots: int, told: str
+) -> None:
+    with pytest.raises(ClusterFailed, match=f"setup failure: cluster can not be complete: {told}"):
+        await clusters(Slave(), slots=slots).gather(start, Master(*edges).view)
+
+
+async def test_jobs_that_follow_each_other_directly_share_a_slot() -> None:
+    these, master = clusters(Slave(), slots=1), Master(*CHAIN)
+    await asyncio.gather(*(these.gather(number, master.view) for number in (1, 2, 3, 4)))
+
+
+LATE = (Edge(DIRECTLY, 2, 1), Edge(PARALLEL, 3, 2))
+"""1 runs, then 2 on the same worker; 3 runs in parallel with 2, and is not handed out before."""
+
+
+async def test_a_late_member_is_posted_with_the_rest() -> None:
+    slave, master = Slave(), Master(*LATE, blocked={3: 1})
+    these = clusters(slave, slots=1)
+
+    async def lending(job_id: int) -> int:
+        found = await these.gather(job_id, master.view)
+        assert (set(found.late), set(found.prompt), set(found.heads)) == ({3}, {1, 2}, {1})
+        if job_id == 1:
+            these.lend(3, found, {"TEST": "3"})
+        await these.ready(job_id, found)
+        return await these.create(job_id, found, {"TEST": str(job_id)})
+
+    assert list(await asyncio.gather(lending(1), lending(2))) == [101, 102]
+    ((cluster, settings),) = slave.posts
+    assert cluster.edges == frozenset(LATE)
+    assert settings == {number: {"TEST": str(number)} for number in (1, 2, 3)}
+
+
+async def test_a_member_that_comes_when_all_is_posted_waits_for_nobody() -> None:
+    these = clusters(Slave(), posted=frozenset({2}), timeout=0.01)
+    found = await these.gather(3, Master(*LATE, done=frozenset({1})).view)
+    assert found.posted
+    assert found.members == {2, 3}
+
+
+async def test_how_many_are_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    these, master = clusters(Slave()), Master(*PAIR)
+    waiting = asyncio.create_task(these.gather(1, master.view))
+    await until(lambda: len(master.asked) == 2)
+    assert these.overdue() == 0  # it came just now
+    monkeypatch.setattr(module, "OVERDUE", -1.0)
+    assert these.overdue() == 1
+    await these.gather(2, master.view)
+    await waiting
+    assert these.overdue() == 0
 
 
 async def test_assets_that_do_not_come() -> None:

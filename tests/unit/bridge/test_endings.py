@@ -22,7 +22,8 @@ def test_a_complete_result_explains_itself(result: str) -> None:
 @pytest.mark.parametrize("result", sorted(states.RESULTS - states.COMPLETE_RESULTS - {states.NONE}))
 def test_another_result_without_a_reason_names_the_slave_job(result: str) -> None:
     assert endings.of_slave(result, None, URL) == Ending(result, f"{result} on the slave: {URL}")
-    assert endings.of_slave(result, None, URL, explained=True) == Ending(result)
+    own = None if result in states.ENDED_BY_OTHERS else f"{result} on the slave: {URL}"
+    assert endings.of_slave(result, None, URL, related=True) == Ending(result, own)
     assert endings.of_slave(result, "backend died", URL) == Ending(result, "backend died")
 
 
