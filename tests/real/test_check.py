@@ -15,8 +15,8 @@ from pseudoworker.config.load import Overrides
 pytestmark = pytest.mark.real
 
 
-_YEARS = {"": "2023", "backports": "2024", "sid": "2025 or later"}
-"""What is made of the answers of each release that the lab can run, by the name of its root directory."""
+_VERSIONS = {"": "openQA of 2023", "backports": "openQA 4.6.17", "sid": "openQA 5.1"}
+"""How the version of each release that the lab can run begins, by the name of its root directory."""
 
 
 class _SetUp:
@@ -54,8 +54,8 @@ async def test_the_lab_can_be_joined_and_nothing_is_left_on_either_side(set_up: 
     assert [str(line) for line in lines if line.level != "ok"] == []
     told = "\n".join(map(str, lines))
     for instance in set_up.lab:
-        year = _YEARS[instance.root.name if instance.root else ""]
-        assert f"ok      {instance.name} version: openQA of {year}" in told
+        version = _VERSIONS[instance.root.name if instance.root else ""]
+        assert f"ok      {instance.name} version: {version}" in told
     assert "master key: the key from " in told
     assert "master websocket: the websocket server answers" in told
     assert f"live handler: answers at http://127.0.0.1:{set_up.lab.slave.base_port + 2}/" in told
