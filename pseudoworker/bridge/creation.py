@@ -31,10 +31,6 @@ TWIN_SEARCHES = (10.0, 60.0, 300.0)
 _PASSED_ON = frozenset({502, 504, 598})
 """What a proxy says when it gave the request to the slave and got no answer."""
 
-_CLASH = "duplicate key value violates unique constraint"
-"""What PostgreSQL says when two requests at the same time name an asset that is new to the slave. The second
-one creates nothing (`OpenQA::WebAPI::Controller::API::V1::Job`, `create`, is one transaction)."""
-
 
 class CreateRefused(PseudoworkerError):
     """The slave does not take the job; the text is the reason for the master."""
@@ -106,9 +102,7 @@ class Creation:
                 last: OpenQAError = error
                 doubt = doubt or error.status in _PASSED_ON  # else turned away before anything was done
             except Refused as error:
-                if _CLASH not in error.text:
-                    raise CreateRefused(f"setup failure: the slave refused the job: {error.text}") from error
-                last = error
+                raise CreateRefused(f"setup failure: the slave refused the job: {error.text}") from error
             except UnpostableJob as error:
                 raise CreateRefused(f"setup failure: {error}") from error
             except OpenQAError as error:

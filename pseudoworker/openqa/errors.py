@@ -69,7 +69,8 @@ class ConnectionLost(Unreachable):
 
 
 class Busy(OpenQAError):
-    """The instance, or the proxy before it, has no time for us now: 408, 425, 429, 502, 503, 504 or 598."""
+    """The instance, or the proxy before it, has no time for us now: 408, 425, 429, 502, 503, 504 or 598; or
+    400, when another request did the same in the same moment."""
 
     def __init__(
         self,

@@ -55,6 +55,10 @@ _TELLING: tuple[type[BaseException], ...] = (
     urllib3.exceptions.TimeoutError,
     urllib3.exceptions.ProtocolError,
 )
+_CLASH = "duplicate key value violates unique constraint"
+"""What PostgreSQL says when two requests at once make the same new row, such as that of an asset which two new
+jobs name (OpenQA::Schema::ResultSet::Assets, `register`). The second one was rolled back whole; the next try
+finds the row."""
 _LONGEST_TEXT = 300
 _LONGEST_URL = 300
 _SECRET = re.compile(r"((?:^|[&;])[^=&;]*(?:token|secret|password|apikey)[^=&;]*=)[^&;]*", re.IGNORECASE)
@@ -107,7 +111,7 @@ def bad_status(
     """What an answer other than 2xx means. `skew` is the server's clock minus ours, where known."""
     shown = shown_url(url)
     text = said(status, body)
-    if status in BUSY:
+    if status in BUSY or (status == 400 and _CLASH in text):
         return Busy(
             text, method=method, url=shown, status=status, retry_after=retry_after(headers.get("Retry-After"))
         )

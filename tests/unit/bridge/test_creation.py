@@ -206,17 +206,6 @@ async def test_a_refusal_is_final(error: Exception, reason: str) -> None:
     assert len(slave.posts) == 1
 
 
-async def test_two_clusters_that_bring_the_same_new_asset_at_once() -> None:
-    told = (
-        "DBIx::Class::Storage::DBI::_dbh_execute(): DBI Exception: DBD::Pg::st execute failed: ERROR:  duplicate"
-        ' key value violates unique constraint "assets_type_name"'
-    )
-    slave = Slave(Refused(told, status=400))
-    async with creating(slave) as (creation, _):
-        assert await creation.create_all(alone(), settings(7)) == {7: 101}
-    assert (len(slave.posts), slave.searches) == (2, 0)
-
-
 async def test_an_outage_that_lasts_too_long_is_told() -> None:
     slave = Slave(Unreachable("down"), Unreachable("down again"))
     async with creating(slave, limit=-1.0) as (creation, _):

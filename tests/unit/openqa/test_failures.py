@@ -77,6 +77,14 @@ def test_statuses(code: int, kind: type[OpenQAError]) -> None:
     assert (error.status, error.method, error.url) == (code, "POST", URL)
 
 
+def test_two_requests_that_make_the_same_new_row() -> None:
+    told = (
+        b'{"error":"DBI Exception: DBD::Pg::st execute failed: ERROR:  duplicate key value violates unique'
+        b' constraint \\"assets_type_name\\"","error_status":400}'
+    )
+    assert type(status(400, told)) is Busy
+
+
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
