@@ -39,7 +39,7 @@ SCENARIOS: Mapping[str, Sequence[str]] = {
 """What is run for each pair: arguments of pytest. The shapes of test_fidelity.py are left out, since a stock
 worker of another release leaves other files."""
 
-_FIRST = {"LAB_MASTER_PORT": 37000, "LAB_SLAVE_PORT": 38000}
+_PORTS = {"LAB_MASTER_PORT": 13000, "LAB_SLAVE_PORT": 14000}  # below those that the system gives out
 _NUMBERS = {"LAB_SLAVE_FIRST_WORKER": 451, "LAB_NATIVE_FIRST_WORKER": 471}
 _WORKERS = {"LAB_SLAVE_WORKERS": 3, "LAB_NATIVE_WORKERS": 1}
 _HEAD = ("master", "slave", *SCENARIOS, "run on")
@@ -66,7 +66,7 @@ class Pair:
     @property
     def environment(self) -> dict[str, str]:
         """Names this pair's lab for `examples/lab/lab` and for the tests."""
-        choice = {name: str(number) for name, number in {**_FIRST, **_NUMBERS, **_WORKERS}.items()}
+        choice = {name: str(number) for name, number in {**_PORTS, **_NUMBERS, **_WORKERS}.items()}
         directory = f"{DEFAULT_DIRECTORY}-matrix-{self.master}-{self.slave}"
         return {**os.environ, **choice, "LAB_DIR": directory}
 
