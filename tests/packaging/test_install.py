@@ -148,6 +148,31 @@ def test_the_dashboard_asks_for_measures_that_exist() -> None:
     assert {name.removesuffix("_bucket") for name in asked} == told
 
 
+def test_the_labels_in_documents_and_dashboard_are_those_of_the_measures() -> None:
+    families = {
+        f"{family.name}_total" if family.kind == "counter" else family.name: family
+        for family in Metrics()._families
+    }
+    table = re.findall(
+        r"^\| (`pseudoworker_.*?) \| (\w+) \| (.*?) \|",
+        (ROOT / "docs/monitoring.md").read_text(),
+        re.MULTILINE,
+    )
+    for names, kind, labels in table:
+        for name in re.findall(r"`(\w+)`", names):
+            assert families[name].kind == kind, name
+            assert list(families[name].label_names) == re.findall(r"`(\w+)`", labels), name
+    dashboard = json.loads((ROOT / "packaging/examples/grafana-dashboard.json").read_text())
+    targets = [target for panel in dashboard["panels"] for target in panel["targets"]]
+    assert len(targets) >= 6
+    for target in targets:
+        (name,) = re.findall(r"pseudoworker_\w+", target["expr"])
+        grouped = re.findall(r"by \(([^)]*)\)", target["expr"])
+        used = {label.strip() for group in grouped for label in group.split(",")}
+        used |= set(re.findall(r"{{(\w+)}}", target.get("legendFormat", "")))
+        assert used <= {*families[name.removesuffix("_bucket")].label_names, "le"}, target
+
+
 def test_the_example_for_telegraf_is_toml_and_names_the_page_of_the_example_configuration() -> None:
     examples = ROOT / "packaging/examples"
     telegraf = tomli.loads((examples / "telegraf.conf").read_text())
