@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.real.matrix import DOCUMENT, PAIRS, ROOT, SCENARIOS, Outcome, Pair, updated
@@ -43,5 +45,9 @@ def test_the_document_has_one_row_for_each_pair_and_each_file_it_names_exists() 
         rows = [line for line in lines if line.startswith(f"| {pair.master} | {pair.slave} |")]
         assert len(rows) == 1, pair
         assert rows[0].count("|") == len(SCENARIOS) + 4
+    table = DOCUMENT.read_text().partition("## What differs")[2]
+    named = set(re.findall(r"`([a-z_/]+\.py)`", table))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / "pseudoworker" / name).is_file()] == []
     for arguments in SCENARIOS.values():
         assert (ROOT / arguments[0]).is_file()
