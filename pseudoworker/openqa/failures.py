@@ -56,9 +56,9 @@ _TELLING: tuple[type[BaseException], ...] = (
     urllib3.exceptions.ProtocolError,
 )
 _CLASH = "duplicate key value violates unique constraint"
-"""What PostgreSQL says when two requests at once make the same new row, such as that of an asset which two new
-jobs name (OpenQA::Schema::ResultSet::Assets, `register`). The second one was rolled back whole; the next try
-finds the row."""
+"""What PostgreSQL says when two requests at once make the same new row, such as that of an asset which two
+new jobs name (OpenQA::Schema::ResultSet::Assets, `register`). The second one was rolled back whole; the next
+try finds the row."""
 _LONGEST_TEXT = 300
 _LONGEST_URL = 300
 _SECRET = re.compile(r"((?:^|[&;])[^=&;]*(?:token|secret|password|apikey)[^=&;]*=)[^&;]*", re.IGNORECASE)
