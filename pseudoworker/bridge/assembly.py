@@ -15,7 +15,7 @@ from pseudoworker.bridge.crew import Crew
 from pseudoworker.bridge.developer import DeveloperRelay
 from pseudoworker.bridge.journal import Journal
 from pseudoworker.bridge.reaper import Reaper
-from pseudoworker.bridge.services import SLAVE_OUTAGE, Services
+from pseudoworker.bridge.services import Services
 from pseudoworker.bridge.settings import UnmappedClass, slave_classes, worker_classes
 from pseudoworker.bridge.watched import WatchedJobs
 from pseudoworker.config.model import Configuration, Site
@@ -63,7 +63,9 @@ async def assemble(configuration: Configuration, crew: Crew, secrets: Secrets) -
         stack.push_async_callback(journal.close)
         slave_jobs = SlaveJobs(slave)
         reaper = Reaper(journal, slave_jobs)
-        creation = Creation(slave_jobs, group=configuration.group, limit=SLAVE_OUTAGE, cancel=reaper.cancel)
+        creation = Creation(
+            slave_jobs, group=configuration.group, limit=limits.slave_outage, cancel=reaper.cancel
+        )
         stack.push_async_callback(creation.close)
         live_source = LiveSource(slave.url, tls=tls_context(configuration.slave.ca_file))
 

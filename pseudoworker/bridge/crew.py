@@ -4,6 +4,7 @@ go."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,12 +12,13 @@ from pseudoworker.bridge.availability import Load
 from pseudoworker.bridge.availability import Slot as SlotState
 from pseudoworker.bridge.lifecycle import Phase, Stop
 from pseudoworker.bridge.recovery import Recovery
-from pseudoworker.bridge.services import SLAVE_OUTAGE, Services
+from pseudoworker.bridge.services import Services
 from pseudoworker.bridge.slot import Slot
 from pseudoworker.config.model import Configuration, SlotConfig
 from pseudoworker.errors import PseudoworkerError
 from pseudoworker.master.link import Link, Pace
 from pseudoworker.master.registration import Capabilities, Identity, Registration, register
+from pseudoworker.master.turns import Turns
 from pseudoworker.observe.logs import SlotLogger
 from pseudoworker.observe.snapshot import SlotSnapshot
 from pseudoworker.openqa.errors import OpenQAError
@@ -30,6 +32,10 @@ LOOK_TIMEOUT = 120.0
 """Seconds in which the master has to tell which jobs it counts as ours."""
 ABORT_TIMEOUT = 90.0
 """Seconds that the jobs have for their end when the process is aborted."""
+TOGETHER = 0.1
+"""Seconds for which steps of jobs are gathered."""
+DETACH_TIMEOUT = 8.0
+"""Seconds that letting go may take; the service manager is patient for ten at least."""
 
 
 class Crew:
@@ -43,8 +49,13 @@ class Crew:
         """Slots that do not register before lost jobs of theirs were looked for."""
         self._end = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
+        self._aborted = False
+        self._late = False
+        """Whether the jobs were to be aborted when they were being let go already."""
         self._worked = False
         self._wanted = 0
+        self._turns = Turns(configuration.limits.start_rate)
+        self._moved: asyncio.TimerHandle | None = None
 
     async def muster(self, services: Services, *, ended: Callable[[PseudoworkerError], None]) -> None:
         """Make the slots, and give each the jobs that an earlier process left. `ended` is told what ends a
@@ -53,15 +64,10 @@ class Crew:
         self._ended = ended
         self._slots = [self._slot(config) for config in self._configuration.slots]
         services.watcher.listen(self._outage)
-        pairings = await services.journal.pairings(slot.instance for slot in self._slots)
-        for slot in self._slots:
-            own = [pairing for pairing in pairings if pairing.slot == slot.instance]
-            for pairing in own:
-                logger.info("Going on with job %d in slot %d", pairing.master_id, slot.instance)
-            slot.resume(own)
+        await self._take_up()
 
     async def run(self) -> None:
-        """Connect the slots, those with jobs first, no faster than `start_rate`; then keep their number
+        """Connect the slots, those with jobs first, no faster than `start_rate`, then keep their number
         right."""
         if not any(slot.runs() for slot in self._slots):
             await self._services.availability.looked()
@@ -71,7 +77,6 @@ class Crew:
             for slot in sorted(self._slots, key=lambda slot: not slot.runs()):
                 if self._is_away(slot) and (slot.runs() or self._is_wanted(slot)):
                     self._connect(slot)
-                    await asyncio.sleep(1 / self._configuration.limits.start_rate)
             for slot in self._slots:
                 if slot.instance in self._links and not slot.runs() and not self._is_wanted(slot):
                     await self._disconnect(slot)
@@ -95,8 +100,16 @@ class Crew:
             if slot.instance in verdicts:
                 slot.verdict(verdicts[slot.instance])
 
+    def moved(self) -> None:
+        """A job goes on. Hundreds may at once, and none of it is urgent: they are looked at together."""
+        if self._moved is None:
+            self._moved = asyncio.get_running_loop().call_later(TOGETHER, self.changed)
+
     def changed(self) -> None:
-        """A job was taken, moved on or ended."""
+        """A job was taken, or has ended, or a slot is connected."""
+        if self._moved is not None:
+            self._moved.cancel()
+            self._moved = None
         self._services.availability.decide()
         waiting = sum(run.state.phase is Phase.QUEUED for slot in self._slots for run in slot.runs())
         self._services.metrics.slave_queue(waiting)
@@ -119,20 +132,39 @@ class Crew:
     def drain(self) -> None:
         """Stop when all jobs have ended; take no new one."""
         logger.info("Finishing the current jobs, taking no new ones")
-        self._finish(None)
+        if not self._aborted:
+            self._finish(None)
 
     def abort(self) -> None:
-        """Stop the jobs as a stock worker that quits does: cancelled here, duplicated on the master."""
-        for slot in self._slots:
-            slot.stop(Stop.QUIT)
-        self._finish(ABORT_TIMEOUT)
+        """Stop the jobs as a stock worker that quits does: cancelled on the slave, duplicated on the master.
+        Asked again, it leaves what is still to be done for that to the next process."""
+        if self._aborted:
+            self.dismiss()
+            if self._ending is not None:
+                self._ending.cancel()
+            return
+        self._aborted = True
+        if self._end.is_set():
+            self._late = True
+            return
+        self._quit()
 
     async def dismissed(self) -> None:
         """Wait for the end."""
         await self._end.wait()
 
     async def detach(self) -> None:
-        """Let go of everything: idle workers say good-bye, jobs are left as they are."""
+        """Let go of everything: idle workers say good-bye, jobs are left as they are. If it is to abort
+        meanwhile, it takes them up again for that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DETACH_TIMEOUT):
+                await self._let_go()
+        if self._late:
+            await self._take_up()
+            await asyncio.wait([self._quit()])
+            await asyncio.gather(*(slot.detach() for slot in self._slots))
+
+    async def _let_go(self) -> None:
         if self._ending is not None:
             self._ending.cancel()
         await asyncio.gather(*(slot.leave() for slot in self._slots))
@@ -142,12 +174,27 @@ class Crew:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(slot.detach() for slot in self._slots))
 
-    def _finish(self, timeout: float | None) -> None:
+    async def _take_up(self) -> None:
+        """Give each slot the jobs that the journal has for it."""
+        pairings = await self._services.journal.pairings(slot.instance for slot in self._slots)
+        for slot in self._slots:
+            own = [pairing for pairing in pairings if pairing.slot == slot.instance]
+            for pairing in own:
+                logger.info("Going on with job %d in slot %d", pairing.master_id, slot.instance)
+            slot.resume(own)
+
+    def _quit(self) -> asyncio.Task[None]:
+        for slot in self._slots:
+            slot.stop(Stop.QUIT)
+        return self._finish(ABORT_TIMEOUT)
+
+    def _finish(self, timeout: float | None) -> asyncio.Task[None]:
         for slot in self._slots:
             slot.drain()
         if self._ending is not None:
             self._ending.cancel()
         self._ending = asyncio.create_task(self._wait_for_jobs(timeout))
+        return self._ending
 
     async def _wait_for_jobs(self, timeout: float | None) -> None:
         try:
@@ -167,7 +214,7 @@ class Crew:
 
     def _slot(self, config: SlotConfig) -> Slot:
         slot_logger = SlotLogger(logger, config.instance)
-        slot = Slot(self._services, config, logger=slot_logger, changed=self.changed)
+        slot = Slot(self._services, config, logger=slot_logger, changed=self.changed, moved=self.moved)
         configuration, services = self._configuration, self._services
         credentials = configuration.master.credentials
 
@@ -188,6 +235,7 @@ class Crew:
             register=register_slot,
             connect=connect_slot,
             pace=Pace(configuration.worker.status_min_interval, configuration.worker.status_max_interval),
+            turns=self._turns,
             beat=lambda: services.metrics.beat(config.instance),
             lost=lambda: services.metrics.forget_beat(config.instance),
             logger=slot_logger,
@@ -244,7 +292,7 @@ class Crew:
             task.add_done_callback(self._link_ended)
 
     async def _recover(self, slot: Slot, recovery: Recovery, worker: WorkerView) -> None:
-        patience = self._services.patience(SlotLogger(logger, slot.instance), SLAVE_OUTAGE)
+        patience = self._services.patience(SlotLogger(logger, slot.instance), slave=True)
         try:
             slot.resume(await patience.until_done(lambda: recovery.recover(worker)))
         except OpenQAError as error:

@@ -30,8 +30,6 @@ from pseudoworker.openqa.errors import OpenQAError
 
 logger = logging.getLogger(__name__)
 
-STOP_TIMEOUT = 8.0
-"""Seconds that detaching may take; the service manager is patient for ten at least."""
 PRUNE_EVERY = 3600.0
 KEEP_CLOSED = 30 * 86_400.0
 """Seconds for which ended jobs stay in the journal: chained jobs ask where an asset was produced."""
@@ -129,9 +127,7 @@ class Daemon:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(STOP_TIMEOUT):
-                        await crew.detach()
+                await crew.detach()
 
     def _listen_to_signals(self, crew: Crew) -> None:
         loop = asyncio.get_running_loop()
@@ -144,7 +140,7 @@ class Daemon:
             loop.add_signal_handler(number, handle)
 
         def terminate() -> None:
-            on(signal.SIGTERM, crew.abort)  # a second one does not wait for anybody
+            on(signal.SIGTERM, crew.abort)  # the second one
             if self._configuration.on_stop == "abort":
                 crew.abort()
             else:

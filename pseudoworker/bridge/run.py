@@ -20,7 +20,7 @@ from pseudoworker.bridge.lifecycle import Phase, Stop
 from pseudoworker.bridge.patience import Patience
 from pseudoworker.bridge.preparation import NotRunnable, Preparation
 from pseudoworker.bridge.relay import Relay
-from pseudoworker.bridge.services import SLAVE_OUTAGE, Services
+from pseudoworker.bridge.services import Services
 from pseudoworker.bridge.settings import run_time
 from pseudoworker.bridge.story import Story
 from pseudoworker.master.job import LeaseLost, MasterJob
@@ -89,7 +89,7 @@ class JobRun:
             services,
             self.job,
             note=self.story.tell,
-            patience=services.patience(self._logger, SLAVE_OUTAGE),
+            patience=services.patience(self._logger, slave=True),
         )
         self._started = asyncio.Event()
         self._moved = asyncio.Event()
@@ -226,11 +226,12 @@ class JobRun:
                 self._start_unless_running("progress", self._progress())
             case lifecycle.RelayRest(slave_id):
                 self._cancel("progress")
+                self._start("heartbeat", self._heartbeat())  # the status that waits for its time is not due
                 self._start("rest", self._rest(slave_id))
             case lifecycle.Await(last):
                 self._start_unless_running("await", self._await(last))
             case lifecycle.TellEnd(ending):
-                for name in ("progress", "rest"):
+                for name in ("progress", "rest", "heartbeat"):
                     self._cancel(name)
                 self._start("end", self._tell_end(ending))
             case lifecycle.Close():
@@ -389,7 +390,8 @@ class JobRun:
     def outage(self, outage: Outage | None) -> None:
         """The slave does not answer, or answers again."""
         self.last_error = None if outage is None else str(outage.error)
-        if outage is not None and time.time() - outage.since > SLAVE_OUTAGE:
+        limit = self._services.configuration.limits.slave_outage
+        if outage is not None and time.time() - outage.since > limit:
             self.stop(Stop.SLAVE_LOST)
 
     # Tasks:

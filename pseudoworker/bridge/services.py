@@ -34,10 +34,6 @@ MASTER_OUTAGE = 86_400.0
 """Seconds for which an outage of the master is waited out: when it is back, it says whether the job is still
 ours."""
 
-SLAVE_OUTAGE = 1800.0
-"""Seconds after which the jobs of a slave that can not be reached are given up: openQA's own patience with a
-worker."""
-
 Log = logging.LoggerAdapter[logging.Logger]
 
 
@@ -91,9 +87,9 @@ class Services:
         """A live relay for one job."""
         return LiveRelay(self.live_source, self.watched_jobs, wake=wake, note=note, log=log)
 
-    def patience(self, log: Log, limit: float = MASTER_OUTAGE) -> Patience:
-        """Patience that tells this job's log."""
-        return Patience(limit, log)
+    def patience(self, log: Log, *, slave: bool = False) -> Patience:
+        """Patience with the master, or with the slave, that tells this job's log."""
+        return Patience(self.configuration.limits.slave_outage if slave else MASTER_OUTAGE, log)
 
 
 class ScriptMemory:

@@ -100,9 +100,13 @@ class Slot:
 
     async def detach(self) -> None:
         """Let go of all jobs without a word to either side; the journal has what the next process needs."""
-        for task in self._tasks.values():
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        self._queue.clear()
+        self._empty.set()
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def state(self) -> SlotState:
@@ -260,8 +264,8 @@ class Slot:
         task.add_done_callback(lambda done: self._ended(run, done))
 
     def _ended(self, run: JobRun, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            return
+        if self._tasks.get(run.job.id) is not task:
+            return  # the slot has let go of it
         del self._tasks[run.job.id]
         self._queue.remove(run)
         if (error := task.exception()) is not None:

@@ -107,6 +107,9 @@ class Limits:
     run_margin: Annotated[float, Range("s", 10, 86_400)] = 600.0
     """How long a slave job may go on beyond its own limits (MAX_SETUP_TIME, MAX_JOB_TIME) before it is given
     up."""
+    slave_outage: Annotated[float, Range("s", 10, 2_592_000)] = 1_800.0
+    """How long the jobs of a slave that does not answer are kept; by default openQA's own patience with a
+    worker."""
     cluster_timeout: Annotated[float, Range("s", 10, 86_400)] = 300.0
     """How long to wait until the master has assigned all jobs of a parallel cluster."""
     threads: Annotated[int, Range("", 2, 256)] = 16

@@ -72,6 +72,10 @@ FEDERATED_REPORT.
 """
 CANCEL = Policy("cancel", _TEMPORARY, limit=_OUTAGE, first=0.5, longest=30, timeout=60)
 READ = Policy("read", _TEMPORARY, limit=_OUTAGE, first=0.5, longest=30, timeout=60)
+LOOK = Policy("look", _TEMPORARY, limit=8, first=0.5, longest=4, timeout=15)
+"""Whether the slave could take a job now. One failure says nothing; more of them are to show soon, so that
+no slot takes a job that would wait for the end of an outage.
+"""
 POLL = Policy("poll", (), limit=30, first=0, longest=0, timeout=30)
 """The watcher's tick. The next tick is its retry."""
 PROBE = Policy("probe", (), limit=10, first=0, longest=0, timeout=10)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import Garbage
-from pseudoworker.openqa.retry import READ
+from pseudoworker.openqa.retry import LOOK, READ, Policy
 from pseudoworker.openqa.views import WorkerView, parse_workers
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class Capacity:
         return tuple(worker for worker in self.workers if wanted <= worker.classes)
 
 
-async def workers(client: Client) -> tuple[WorkerView, ...]:
-    """Fetch all workers of the slave, dead and broken ones included.
+async def workers(client: Client, *, policy: Policy = READ) -> tuple[WorkerView, ...]:
+    """Fetch all workers of an instance, dead and broken ones included.
 
     `GET /api/v1/workers` had no paging in 2023 and ignores `offset`; later releases cut at a limit that the
     administrator chose. So pages are asked for until one brings no worker that was not seen before.
@@ -53,7 +53,7 @@ async def workers(client: Client) -> tuple[WorkerView, ...]:
         params = [("limit", str(_PAGE))]
         if known:
             params.append(("offset", str(len(known))))
-        answer = await client.get_json("/api/v1/workers", policy=READ, params=params)
+        answer = await client.get_json("/api/v1/workers", policy=policy, params=params)
         page = parse_workers(answer, url=client.url_of("/api/v1/workers"), broken=_ignore)
         new = {worker.id: worker for worker in page if worker.id not in known}
         known.update(new)
@@ -68,5 +68,6 @@ def _ignore(worker_id: int | None, error: Garbage) -> None:
 
 
 async def capacity(client: Client) -> Capacity:
-    """Fetch the slave's workers and keep those that count."""
-    return Capacity.of(await workers(client))
+    """Fetch the slave's workers and keep those that count. Raises OpenQAError soon when it does not
+    answer."""
+    return Capacity.of(await workers(client, policy=LOOK))

@@ -82,14 +82,20 @@ class Report:
     problems: list[str] = field(default_factory=list)
     journal: int = 0
     """Bytes of the journal in the end."""
+    log: int = 0
+    """Bytes that were logged, without those of the level debug."""
+    debug_log: int = 0
+    """Bytes that were logged at the level debug."""
 
     def lines(self) -> list[str]:
         """For a person."""
         struck = sum(self.faults.values())
+        jobs = sum(self.results.values())
         lines = [
-            f"{sum(self.results.values())} jobs in {self.seconds:.0f} s: {dict(self.results)}",
+            f"{jobs} jobs in {self.seconds:.0f} s: {dict(self.results)}",
             f"{self.kills} kills, {struck} faults, {len(self.problems)} problems",
-            f"journal: {self.journal / 1024:.0f} KiB",
+            f"journal: {self.journal / 1024:.0f} KiB; log of each job: {self.log / jobs:.0f} bytes,"
+            f" {(self.log + self.debug_log) / jobs:.0f} with --verbose",
         ]
         lines += [
             f"after {sample.done:5d} jobs: {sample.rss / 2**20:6.1f} MiB, {sample.files:4d} files,"
@@ -152,7 +158,14 @@ class Soak:
                 self.report.problems.append(f"nothing ends any more: {error}")
             self._judge()
         self.report.seconds = time.monotonic() - began
-        self.report.journal = (self._directory / "state" / "journal.sqlite").stat().st_size
+        for path in (self._directory / "state").glob("journal.sqlite*"):
+            self.report.journal += path.stat().st_size
+        with (self._directory / "pseudoworker.log").open("rb") as log:
+            for line in log:
+                if line.startswith(b"[debug]"):
+                    self.report.debug_log += len(line)
+                else:
+                    self.report.log += len(line)
         return self.report
 
     @property

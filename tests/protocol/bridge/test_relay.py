@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.exchange import Exchange
 from tests.fakes.flavour import BW, SID, TX, Flavour
 from tests.fakes.model import Job
 from tests.fakes.pair import FakePair, pseudoworker, until
@@ -201,19 +204,46 @@ async def test_signals(tmp_path: Path, number: signal.Signals) -> None:
             slave_job = await started(pair, job)
             process.send_signal(number)
             if number == signal.SIGHUP:
+                log = tmp_path / "pseudoworker.log"
+                await until(lambda: "taking no new ones" in log.read_text(), 10)
                 late = pair.master.post(TEST="late")
                 pair.slave.run_of(slave_job).open("login")
                 await pair.done(job)
                 assert job.result == "passed"
-                assert late.state == "scheduled"
             await until(lambda: process.returncode is not None, 10)
             assert process.returncode == 0
+            if number == signal.SIGHUP:
+                await until(lambda: late.state == "scheduled", 10)
             if number == signal.SIGTERM:
                 assert (job.state, slave_job.state) == ("running", "running")
             if number == signal.SIGINT:
                 assert (job.result, slave_job.result) == ("incomplete", "user_cancelled")
                 assert job.reason == "quit: worker has been stopped or restarted"
                 assert job.clone_id is not None
+
+
+async def test_no_status_comes_after_the_end(tmp_path: Path) -> None:
+    """A status is due ten seconds after the last one, which is when the end is on its way here."""
+
+    async def linger(when: str, exchange: Exchange) -> None:
+        if when == "after" and exchange.kind == "set_done":
+            await asyncio.sleep(3)  # the time of the status passes before the answer comes
+
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path, toml="\n[limits]\npoll_interval = 0.2\n")
+        pair.master.hooks.append(linger)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config):
+            slave_job = await started(pair, job)
+            await until(lambda: time.monotonic() - job.report.status_times[-1] > 8.5, 30)
+            pair.slave.run_of(slave_job).open("*")
+            await pair.done(job)
+            await until(lambda: pair.master.worker(1).job is None, 10)
+            worker = job.assigned
+            assert worker is not None
+            await until(lambda: worker.statuses[-1][1].get("status") == "free", 10)
+        assert (job.result, job.report.late) == ("passed", [])
+        assert pair.violations() == []
 
 
 async def test_a_job_given_away_is_let_go(tmp_path: Path) -> None:

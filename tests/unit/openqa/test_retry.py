@@ -156,6 +156,10 @@ def test_posting_a_job_and_ending_one_are_never_repeated() -> None:
     assert retry.SET_DONE.retried == ()
 
 
+def test_a_slave_that_is_away_is_noticed_soon() -> None:
+    assert retry.LOOK.limit + retry.LOOK.timeout < 30
+
+
 def test_outages_up_to_the_masters_patience_are_bridged() -> None:
     for policy in (retry.STATUS, retry.ARTEFACT, retry.READ, retry.CANCEL):
         assert policy.limit == 1800
