@@ -5,6 +5,7 @@ Nothing is moved or posted to find it out. What cannot be seen without that is s
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -37,6 +38,8 @@ _SAMPLE = 3
 """Files of the factory directory that are looked for on each side."""
 _ENTRIES = 1000
 """Entries of each folder that are looked at to find them."""
+_LOOKS, _LOOK_PAUSE = 5, 3.0
+"""How often, and every how many seconds, the slave is asked before its background tasks count as stuck."""
 _PLAIN = re.compile(r"[\w.+-]+", re.ASCII)
 _DOMAINS = "its download_domains cannot be asked"
 
@@ -177,11 +180,22 @@ async def _url(configuration: Configuration, slave: Client) -> list[Line]:
     lines = [first]
     if policy.serve_address:
         lines.append(_served(configuration, policy.serve_address))
-    tasks = await background(slave)
-    if tasks is not None and tasks.stuck:
-        text = f"{tasks.waiting} background tasks wait on the slave, and nobody works on one"
+    if waiting := await _stuck(slave):
+        text = f"{waiting} background tasks wait on the slave, and nobody works on one"
         lines.append(warning("asset download", text, "start openqa-gru there: it downloads assets"))
     return lines
+
+
+async def _stuck(slave: Client) -> int:
+    """How many background tasks have nobody to work on them; a worker takes them within seconds."""
+    tasks = None
+    for look_again in range(_LOOKS):
+        if look_again:
+            await asyncio.sleep(_LOOK_PAUSE)
+        tasks = await background(slave)
+        if tasks is None or not tasks.stuck:
+            return 0
+    return tasks.waiting if tasks is not None else 0
 
 
 def _served(configuration: Configuration, address: str) -> Line:

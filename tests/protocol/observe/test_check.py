@@ -21,11 +21,13 @@ from aiohttp import web
 from pseudoworker.bridge import check as check_module
 from pseudoworker.bridge.assembly import JOURNAL
 from pseudoworker.bridge.check import check
+from pseudoworker.bridge.checks import assets as assets_module
 from pseudoworker.bridge.checks.lines import EXIT_STATUS, Line
 from pseudoworker.bridge.journal import Journal
 from pseudoworker.bridge.journal_file import VERSION
 from pseudoworker.bridge.owner import Ownership
 from pseudoworker.config.load import Overrides
+from pseudoworker.slave.assets_background import Background
 from tests.fakes.exchange import Exchange, Route
 from tests.fakes.faults import Fault
 from tests.fakes.flavour import TX
@@ -274,8 +276,9 @@ def _taken_asset_server(setup: Setup, _patch: pytest.MonkeyPatch) -> None:
     transport(setup, "url", f'serve_address = "{setup.pair.master.authority}"')
 
 
-def _no_gru(setup: Setup, _patch: pytest.MonkeyPatch) -> None:
+def _no_gru(setup: Setup, patch: pytest.MonkeyPatch) -> None:
     transport(setup, "url")
+    patch.setattr(assets_module, "_LOOK_PAUSE", 0.01)
     setup.gru.shown = (0, 3, 0, 0)
 
 
@@ -586,6 +589,21 @@ async def test_what_auto_would_take_first_decides_what_is_asked_for(
     assert (await setup.line("asset server")).startswith(
         "ok      asset server: 127.0.0.1:0 can be listened on"
     )
+
+
+async def test_background_tasks_that_have_just_come_are_no_trouble(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(_client: object) -> Background:
+        shown.append(Background(0, 2, 0, 0) if not shown else Background(1, 1, 0, 1))
+        return shown[-1]
+
+    shown: list[Background] = []
+    monkeypatch.setattr(assets_module, "background", look)
+    monkeypatch.setattr(assets_module, "_LOOK_PAUSE", 0.01)
+    transport(setup, "url")
+    assert [line for line in await setup.check() if line.topic == "asset download"] == []
+    assert len(shown) == 2
 
 
 async def test_the_transports_are_asked_without_a_trace(setup: Setup) -> None:
