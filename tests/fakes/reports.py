@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -37,6 +38,8 @@ class Reports:
         self.db = server.db
         self.keep_content = keep_content
         """Whether files and images are kept, or only that they came."""
+        self.on_status: list[Callable[[Job, Document], None]] = []
+        """Called with each status that was taken."""
         self.chunks = Chunks(server)
 
     def routes(self) -> list[Route]:
@@ -216,6 +219,8 @@ class Reports:
                 )
         job.report.statuses.append(kept)
         job.report.status_times.append(time.monotonic())
+        for listener in self.on_status:
+            listener(job, status)
 
     async def artefact(self, exchange: Exchange) -> web.StreamResponse:
         """`POST jobs/<id>/artefact`: an image, a thumbnail, a file, a ulog or a chunk of an asset."""

@@ -74,9 +74,11 @@ class FakeSlave(FakeOpenQA):
         raise LookupError(f"no job for {master_job}")
 
     def order(self, job: Job, command: str, options: Mapping[str, str]) -> None:
-        """`open` lets a run go on, `finish` ends it at once; else as every instance."""
+        """`open` lets a run go on, `finish` ends it with the module that runs; else as every instance."""
         if command == "open":
             self.run_of(job).open(options.get("place", "*"))
+        elif command == "finish":
+            self.run_of(job).hurry()
         elif command == "kill":
             self.run_of(job).stop("abort")
         else:
