@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable
 
 from pseudoworker.bridge.endings import Ending
+from pseudoworker.bridge.lifecycle import State, Stop
 from pseudoworker.bridge.patience import Patience
 from pseudoworker.bridge.relay import Relay
 from pseudoworker.master.job import LeaseLost, MasterJob
@@ -36,21 +37,21 @@ class Farewell:
         self._doubtful = False
         """Whether the end may have been told already."""
 
-    async def tell(self, ending: Ending, *, explain: bool, related: bool, doubtful: bool) -> str | None:
+    async def tell(self, ending: Ending, state: State, *, doubtful: bool) -> str | None:
         """Tell the end; the result that the master settled on, None when it did not want to hear it (any
         more).
 
-        `explain` leaves the story of a job that never ran on the slave; `related` lets the master judge
-        first where a relative's failure ended the job; `doubtful` says that it may have been told before.
+        A job that never ran on the slave leaves the story of that. Where a relative's failure ended the job
+        the master judges first. `doubtful` says that the end may have been told before.
         """
         try:
             if doubtful and await self._told_before():
                 return None
-            if explain:
+            if self._is_ours_to_explain(state):
                 await self._try("explaining the end", self._relay.explain(ending.reason))
             if ending.duplicate:
                 await self._try("duplicating the job", self._master.duplicate())
-            if related and ending.result in states.ENDED_BY_OTHERS:
+            if state.related and ending.result in states.ENDED_BY_OTHERS:
                 await self._patience.until_done(self._verdict)
             result = await self._patience.until_done(lambda: self._set_done(ending))
         except LeaseLost as lost:
@@ -59,6 +60,12 @@ class Farewell:
         result = result or ending.result
         self._logger.info("Ended as %s%s", result, f" ({ending.reason})" if ending.reason else "")
         return result
+
+    def _is_ours_to_explain(self, state: State) -> bool:
+        """Whether nothing that the slave left can tell what became of the job."""
+        if state.stop is Stop.QUEUE_TIMEOUT and self._relay.waited_in_vain:
+            return True
+        return state.slave_id is None and (state.stop is None or state.stop.brings_results)
 
     async def _set_done(self, ending: Ending) -> str:
         """One try, unless an earlier one was heard and only its answer lost."""

@@ -110,9 +110,12 @@ class ModuleRelay:
     async def start_over(self, slave_id: int) -> None:
         """Results of this slave job are to come, and none that another one left are to stay: the slave
         restarted the job. Take back what the master shows of the modules, until they come anew."""
-        stale = sorted(self.progress.shown)
-        if stale:
-            await self.post(None, {"result": dict.fromkeys(stale, RESET)})
+        if self.progress.shown:
+            # The post that told of a module may have been cut off, and the master refuses results of modules
+            # that it does not know, for ever.
+            known = {module.name for module in await self._master.modules()}
+            if stale := sorted(self.progress.shown & known):
+                await self.post(None, {"result": dict.fromkeys(stale, RESET)})
         self.progress = Progress(ordered=self.progress.ordered)
         self._reported.forget()
         self._running.clear()

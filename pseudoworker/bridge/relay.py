@@ -156,6 +156,11 @@ class Relay:
                 self._services.metrics.relay_latency(self._posted - self._saw)
                 return
 
+    @property
+    def waited_in_vain(self) -> bool:
+        """Whether the slave showed the job, but never gave it to a worker."""
+        return self.view is not None and self.view.assigned_worker_id is None
+
     def saw(self, view: JobView) -> None:
         """The slave showed this of its job."""
         self.view = view

@@ -312,13 +312,7 @@ class JobRun:
 
     async def _tell_end(self, ending: Ending) -> None:
         await self.turn.wait()
-        state = self.state
-        result = await self._farewell.tell(
-            ending,
-            explain=state.slave_id is None and (state.stop is None or state.stop.brings_results),
-            related=state.related,
-            doubtful=self._resumed,
-        )
+        result = await self._farewell.tell(ending, self.state, doubtful=self._resumed)
         if result is not None:
             self._services.metrics.job_ended(result, time.time() - self.claimed)
         self._events.put_nowait(lifecycle.EndTold())

@@ -148,3 +148,19 @@ async def test_a_secret_in_the_title_of_a_step_does_not_pass(tmp_path: Path) -> 
         assert await relay.update(view())
         (result,) = results(site)
         assert result["details"][0]["title"] == "curl http://10.0.2.2/mastertokn/x"
+
+
+@pytest.mark.parametrize("known", [["boot"], []])
+async def test_a_restart_takes_back_only_what_the_master_knows(tmp_path: Path, known: list[str]) -> None:
+    """The post that told of another module was cut off, and the master refuses results of unknown ones."""
+    modules: Any = [{"name": name, "category": "tests", "flags": [], "result": "running"} for name in known]
+    job: Any = {"id": 42, "name": "job", "state": "running", "result": "none", "modules": modules}
+    async with relay_on(tmp_path, {"GET /api/v1/jobs": Said({"jobs": [job]})}) as (relay, site):
+        for name in ("boot", "login"):
+            running = (ModuleView(name, "tests", "running"),)
+            seen = JobView(7, "job", "running", "none", modules=running)
+            await relay.post(seen, {}, listed=[name])
+        before = len(site.asked_of(STATUS))
+        await relay.start_over(8)
+        posted: list[Any] = [asked.document for asked in site.asked_of(STATUS)[before:]]
+    assert [one["status"]["result"] for one in posted] == ([{"boot": {"result": "na"}}] if known else [])
