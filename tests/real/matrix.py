@@ -46,7 +46,7 @@ worker of another release leaves other files."""
 
 _PORTS = {"LAB_MASTER_PORT": 13000, "LAB_SLAVE_PORT": 14000}  # below those that the system gives out
 _NUMBERS = {"LAB_SLAVE_FIRST_WORKER": 451, "LAB_NATIVE_FIRST_WORKER": 471}
-_WORKERS = {"LAB_SLAVE_WORKERS": 3, "LAB_NATIVE_WORKERS": 1}
+_WORKERS = {"LAB_SLAVE_WORKERS": 2, "LAB_NATIVE_WORKERS": 1}
 _HEAD = ("master", "slave", *SCENARIOS, "run on")
 
 
