@@ -81,13 +81,10 @@ async def assemble(configuration: Configuration, crew: Crew, secrets: Secrets) -
         async def problem() -> str | None:
             return await journal.obstacle() or await assets.provider.problem()
 
-        async def was_posted(job_id: int) -> bool:
-            return await journal.slave_of(job_id) is not None
-
         clusters = Clusters(
             why_not=lambda view: _why_not(configuration, view),
             slots=len(configuration.slots),
-            was_posted=was_posted,
+            is_posted=journal.is_posted,
             gather_timeout=limits.cluster_timeout,
             ready_timeout=limits.queue_timeout,
             create_all=creation.create_all,

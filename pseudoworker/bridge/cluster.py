@@ -121,8 +121,8 @@ async def find_cluster(
 
 
 Settings = Mapping[str, str]
-WasPosted = Callable[[int], Awaitable[bool]]
-"""Whether a job of the master has a slave job, or had one."""
+IsPosted = Callable[[int], Awaitable[bool]]
+"""Whether a job of the master that is in hand has a slave job."""
 CreateAll = Callable[[Cluster, Mapping[int, Settings]], Awaitable[Mapping[int, int]]]
 """Posts the jobs of a cluster, or finds them, and returns their slave ids by master id."""
 
@@ -153,14 +153,14 @@ class Clusters:
         *,
         why_not: Callable[[JobView], str | None],
         slots: int,
-        was_posted: WasPosted,
+        is_posted: IsPosted,
         gather_timeout: float,
         ready_timeout: float,
         create_all: CreateAll,
     ) -> None:
         self._why_not = why_not
         self._slots = slots
-        self._was_posted = was_posted
+        self._is_posted = is_posted
         self._gather_timeout = gather_timeout
         self._ready_timeout = ready_timeout
         self._create_all = create_all
@@ -178,7 +178,7 @@ class Clusters:
         """Wait until all jobs of the cluster arrived, unless it was posted already. Raises ClusterFailed."""
         cluster, views = await find_cluster(job_id, view_of)
         for member in sorted(cluster.members - {job_id}):
-            if await self._was_posted(member):
+            if await self._is_posted(member):
                 return replace(cluster, posted=True)
         self._check(job_id, cluster, views)
         assembly = self._assembly(cluster)

@@ -149,6 +149,15 @@ class Journal(JournalFile):
         )
         return bool(rows)
 
+    async def is_posted(self, master_id: int) -> bool:
+        """Whether a job in hand has a slave job."""
+        rows = await self._query(
+            "SELECT 1 FROM pairing WHERE master_url = ? AND master_id = ? AND slave_id IS NOT NULL"
+            " AND phase <> 'closed'",
+            (self._master_url, master_id),
+        )
+        return bool(rows)
+
     async def slave_of(self, master_id: int) -> int | None:
         """The slave job that a job of the master ran as, also of a closed pairing, None if not known."""
         rows = await self._query(

@@ -73,12 +73,12 @@ def clusters(
     timeout: float = 5.0,
     ready: float = 5.0,
 ) -> Clusters:
-    async def was_posted(job_id: int) -> bool:
+    async def is_posted(job_id: int) -> bool:
         return job_id in posted
 
     return Clusters(
         slots=slots,
-        was_posted=was_posted,
+        is_posted=is_posted,
         why_not=lambda view: "has a class that nobody serves" if view.id == refused else None,
         gather_timeout=timeout,
         ready_timeout=ready,

@@ -176,6 +176,16 @@ async def test_an_ended_job_keeps_its_ids_and_no_secret(path: Path) -> None:
         assert database.execute("SELECT job FROM pairing").fetchall() == [("{}",)]
 
 
+async def test_which_jobs_in_hand_have_a_slave_job(path: Path) -> None:
+    async with opened(path) as journal:
+        await journal.claim([pairing()])
+        seen = [await journal.is_posted(7)]
+        for state in (State(Phase.CREATING), State(Phase.QUEUED, 70), State(Phase.CLOSED, 70)):
+            await journal.record(7, state)
+            seen.append(await journal.is_posted(7))
+        assert seen == [False, False, True, False]
+
+
 async def test_acknowledgements_by_kind(path: Path) -> None:
     async with opened(path) as journal:
         await journal.claim([pairing(), pairing(8)])
