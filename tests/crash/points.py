@@ -189,6 +189,17 @@ def wanted(scenario: Scenario, passed: Sequence[str]) -> list[str]:
     return list(passed[first : last + 1])
 
 
+def sample(points: Sequence[str], each: int) -> list[str]:
+    """At most `each` (2 or more) of the points of one kind, the first and the last among them."""
+    by_kind: dict[str, list[str]] = {}
+    for point in points:
+        by_kind.setdefault(kind_of(point), []).append(point)
+    chosen = {
+        same[round(at * (len(same) - 1) / (each - 1))] for same in by_kind.values() for at in range(each)
+    }
+    return [point for point in points if point in chosen]
+
+
 def nearest(point: str, passed: Sequence[str]) -> str:
     """The last time that a life which did not come to this point passed one of its kind; itself if none."""
     kind = kind_of(point)
@@ -201,9 +212,15 @@ def kind_of(point: str) -> str:
 
 
 async def enumerate_points(
-    scenario: Scenario, directory: Path, *, parallel: int, say: Callable[[str], None] = lambda _: None
+    scenario: Scenario,
+    directory: Path,
+    *,
+    parallel: int,
+    each: int,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Run the scenario once unharmed, then once for each point that it passed, each with a kill there.
+    """Run the scenario once unharmed, then once for each point that it passed (`each` of a kind at most),
+    killed there.
 
     How often a process polls is a matter of time: a point that one life did not come to is replaced by the
     last one of its kind that this life did come to.
@@ -224,5 +241,5 @@ async def enumerate_points(
             say(str(outcome))
         return outcome
 
-    points = wanted(scenario, whole.passed)
+    points = sample(wanted(scenario, whole.passed), each)
     return list(await asyncio.gather(*(one(number, point) for number, point in enumerate(points))))

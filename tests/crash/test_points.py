@@ -19,6 +19,8 @@ from tests.fakes.pair import FakePair, until
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(3600)]
 
 PARALLEL = (os.cpu_count() or 1) + 1
+EACH = int(os.environ.get("CRASH_EACH", "2"))
+"""How many of the points of one kind: most are the same request once more."""
 LIFE = {"modules": 3, "screens": 1, "texts": 1, "seconds": 0.3}
 
 
@@ -118,7 +120,7 @@ async def test_every_point(name: str, directory: Path, capsys: pytest.CaptureFix
         with capsys.disabled():
             print(f"  {name}: {line}", flush=True)
 
-    outcomes = await enumerate_points(SCENARIOS[name], directory, parallel=PARALLEL, say=say)
+    outcomes = await enumerate_points(SCENARIOS[name], directory, parallel=PARALLEL, each=EACH, say=say)
     killed = [outcome for outcome in outcomes if outcome.killed]
     say(f"{len(outcomes)} points, {len(killed)} kills, {sum(not one.problems for one in killed)} well")
     assert [str(outcome) for outcome in outcomes if outcome.problems] == []
