@@ -123,19 +123,21 @@ _ALL = (
     ),
     Variant(
         "tree",
-        "an installation publishes a disk, two jobs use it",
+        "an installation publishes a disk, two jobs use it, a third follows one of them",
         {
             "install": _job(MODULES="disk/install", PUBLISH_HDD_1=_DISK),
             "one": _job(MODULES="disk/use", HDD_1=_DISK, _START_AFTER="install"),
             "two": _job(MODULES="disk/use", HDD_1=_DISK, _START_AFTER="install"),
+            "three": _job(MODULES="short", _START_AFTER="one"),
         },
     ),
     Variant(
         "private",
-        "an installation stores a private disk, a second job uses it",
+        "an installation stores a private disk, two jobs use it",
         {
             "install": _job(MODULES="disk/install", STORE_HDD_1=_DISK),
             "use": _job(MODULES="disk/use", HDD_1=_DISK, _START_AFTER="install"),
+            "other": _job(MODULES="disk/use", HDD_1=_DISK, _START_AFTER="install"),
         },
     ),
     Variant(
@@ -162,6 +164,24 @@ _ALL = (
             "first": _job(MODULES="short"),
             "second": _job("failed", MODULES="fails", _START_DIRECTLY_AFTER="first"),
             "third": _job("skipped", MODULES="short", _START_DIRECTLY_AFTER="second"),
+        },
+    ),
+    Variant(
+        "direct-pair",
+        "a parent with a child in parallel and another directly after it",
+        {
+            "parent": _job(MODULES="pair/parent"),
+            "child": _job(MODULES="pair/child", _PARALLEL="parent"),
+            "after": _job(MODULES="short", _START_DIRECTLY_AFTER="parent"),
+        },
+    ),
+    Variant(
+        "late-pair",
+        "a parent directly after another job, with a child in parallel that is not handed out before",
+        {
+            "first": _job(MODULES="short"),
+            "parent": _job(MODULES="pair/parent", _START_DIRECTLY_AFTER="first"),
+            "child": _job(MODULES="pair/child", _PARALLEL="parent"),
         },
     ),
     Variant(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,11 @@ class Site:
     lab: Lab
     directory: Path
     location: str
+    instances: Sequence[int] = (21,)
 
     @classmethod
-    def make(cls, lab: Lab, directory: Path) -> Site:
-        """Write it into `directory`, which is made."""
+    def make(cls, lab: Lab, directory: Path, instances: Sequence[int] = (21,)) -> Site:
+        """Write it into `directory`, which exists."""
         location = f"crash-{secrets.token_hex(4)}"
         configuration = directory / "conf"
         write_configuration(lab, configuration, location)
@@ -50,7 +51,7 @@ class Site:
             f'host = "{location}"\nstate_dir = "{directory / "state"}"\n{toml.read_text()}'
             "\n[limits]\nqueue_allowance = 8\npoll_interval = 0.5\n"
         )
-        return cls(lab, directory, location)
+        return cls(lab, directory, location, instances)
 
     @contextmanager
     def running(self, at: str = "") -> Iterator[subprocess.Popen[bytes]]:
@@ -63,7 +64,8 @@ class Site:
             "CRASH_TRACE": str(self.directory / "trace"),
             "CRASH_SITES": f"{self.lab.master.host}=master {self.lab.slave.host}=slave",
         }
-        command = [sys.executable, "-m", "tests.crash.process", "run", "--instance", "21", "--verbose"]
+        slots = ",".join(map(str, self.instances))
+        command = [sys.executable, "-m", "tests.crash.process", "run", "--instance", slots, "--verbose"]
         with (self.directory / "pseudoworker.log").open("ab") as log:
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
@@ -93,10 +95,10 @@ class Site:
         """Every promise about this job that was broken."""
         job, problems = self.job(job_id), []
         if (job["state"], job["result"], job["clone_id"]) != ("done", "passed", None):
-            problems.append(f"{job['state']}/{job['result']} ({job['reason']}), clone {job['clone_id']}")
+            problems.append(f"{job['state']}/{job['result']} ({job.get('reason')}), clone {job['clone_id']}")
         if (ends := _ends(self.lab.master, job_id)) != 1:
             problems.append(f"ended {ends} times")
-        if (workers := _workers(self.lab.master, self.location)) != 1:
+        if (workers := _workers(self.lab.master, self.location)) != len(self.instances):
             problems.append(f"{workers} workers were registered")
         left = read_execution(self.lab.slave, self.slave_job(job_id))
         points = compare(left, read_execution(self.lab.master, job_id))

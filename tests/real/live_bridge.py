@@ -83,15 +83,24 @@ class Bridge:
 
 @contextmanager
 def bridge(
-    lab: Lab, directory: Path, *, slots: int = 1, location: str = "live", toml: str = "", slave_url: str = ""
+    lab: Lab,
+    directory: Path,
+    *,
+    slots: int = 1,
+    location: str = "live",
+    toml: str = "",
+    slave_url: str = "",
+    host: str = "",
+    free: int | None = None,
 ) -> Iterator[Bridge]:
     """Start the process, and end its jobs and it in the end; `slave_url` leads to the slave by another
-    way."""
+    way, `host` is the name of its workers if that is not the location. At first `free` slots take jobs, by
+    default all."""
     configuration, log = directory / "conf", directory / "pseudoworker.log"
     write_configuration(lab, configuration, location)
     toml_file, client_conf = configuration / "pseudoworker.toml", configuration / "client.conf"
     text = toml_file.read_text().replace(lab.slave.url, slave_url or lab.slave.url)
-    toml_file.write_text(f'host = "{location}"\n{text}{toml}')
+    toml_file.write_text(f'host = "{host or location}"\n{text}{toml}')
     if slave_url:
         name = slave_url.removeprefix("http://")
         client_conf.write_text(client_conf.read_text().replace(f"[{lab.slave.host}]", f"[{name}]"))
@@ -114,8 +123,9 @@ def bridge(
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
+    wanted = slots if free is None else free
     try:
-        wait_for("slots that take jobs", lambda: log.read_text().count("Takes jobs") >= slots, 60)
+        wait_for("slots that take jobs", lambda: log.read_text().count("Takes jobs") >= wanted, 60)
         running = Bridge(lab, process, log, location)
         try:
             yield running
