@@ -44,6 +44,14 @@ SCENARIOS: Mapping[str, Sequence[str]] = {
 """What is run for each pair: arguments of pytest. The shapes of test_fidelity.py are left out, since a stock
 worker of another release leaves other files."""
 
+BRIEF: Mapping[str, Sequence[str]] = {
+    "relay": ("tests/real/test_fidelity.py", "-k", "jobtoken or holds_what and plain"),
+    "live": ("tests/real/test_live.py", "-k", "last_viewer"),
+    "assets": ("tests/real/test_assets.py", "-k", "carries and (url or upload)"),
+    "check": SCENARIOS["check"],
+}
+"""The same for `--brief`: one job each, or two."""
+
 _PORTS = {"LAB_MASTER_PORT": 13000, "LAB_SLAVE_PORT": 14000}  # below those that the system gives out
 _NUMBERS = {"LAB_SLAVE_FIRST_WORKER": 451, "LAB_NATIVE_FIRST_WORKER": 471}
 _WORKERS = {"LAB_SLAVE_WORKERS": 2, "LAB_NATIVE_WORKERS": 1}
@@ -118,7 +126,8 @@ def main(arguments: Sequence[str]) -> int:
     for name, version in versions.items():
         print(f"{name}: {version}", flush=True)
     for pair in options.pairs:
-        outcomes = _run_pair(pair, options.scenario)
+        tests = BRIEF if options.brief else SCENARIOS
+        outcomes = _run_pair(pair, {name: tests[name] for name in options.scenario})
         good = good and all(outcome.good for outcome in outcomes.values())
         rows[pair] = _row(pair, outcomes)
         for name, outcome in outcomes.items():
@@ -164,9 +173,9 @@ def _version(release: str) -> str:
     return ", ".join(shown)
 
 
-def _run_pair(pair: Pair, scenarios: Sequence[str]) -> dict[str, Outcome]:
+def _run_pair(pair: Pair, scenarios: Mapping[str, Sequence[str]]) -> dict[str, Outcome]:
     with _lab(pair):
-        return {name: _run_tests(pair, SCENARIOS[name]) for name in scenarios}
+        return {name: _run_tests(pair, arguments) for name, arguments in scenarios.items()}
 
 
 @contextmanager

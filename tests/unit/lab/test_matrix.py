@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.real.matrix import DOCUMENT, PAIRS, ROOT, SCENARIOS, Outcome, Pair, updated
+from tests.real.matrix import BRIEF, DOCUMENT, PAIRS, ROOT, SCENARIOS, Outcome, Pair, updated
 
 
 def test_a_pair_is_named_by_both_releases() -> None:
@@ -49,5 +49,6 @@ def test_the_document_has_one_row_for_each_pair_and_each_file_it_names_exists() 
     named = set(re.findall(r"`([a-z_/]+\.py)`", table))
     assert len(named) > 10
     assert [name for name in sorted(named) if not (ROOT / "pseudoworker" / name).is_file()] == []
-    for arguments in SCENARIOS.values():
+    assert SCENARIOS.keys() == BRIEF.keys()
+    for arguments in (*SCENARIOS.values(), *BRIEF.values()):
         assert (ROOT / arguments[0]).is_file()
