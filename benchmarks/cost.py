@@ -50,8 +50,8 @@ def _cost(directory: Path, pairs: int) -> Part:
             _tell(part, variant, goal, ran)
         with ThreadPoolExecutor(2) as pool:
             jobs = [
-                pool.submit(run_job, lab, "short", location, federated=False),
-                pool.submit(run_job, lab, "short", f":{location}:qemu_x86_64", federated=True),
+                pool.submit(run_job, lab, "short", location),
+                pool.submit(run_job, lab, "short", f":{location}:qemu_x86_64", through=lab.master.url),
             ]
             most = [0.0, 0.0]
 
@@ -71,8 +71,8 @@ def _cost(directory: Path, pairs: int) -> Part:
 
 def _pair(pool: ThreadPoolExecutor, lab: Lab, variant: str, location: str) -> tuple[Ran, Ran]:
     run = partial(run_job, lab, variant)
-    native = pool.submit(run, location, federated=False)
-    federated = pool.submit(run, f":{location}:qemu_x86_64", federated=True)
+    native = pool.submit(run, location)
+    federated = pool.submit(run, f":{location}:qemu_x86_64", through=lab.master.url)
     pair = native.result(), federated.result()
     print(f"  {variant}: {pair}", flush=True)
     return pair

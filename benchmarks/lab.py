@@ -55,17 +55,19 @@ class Ran:
     """Seconds for which the slave job waited for the slave's scheduler."""
 
 
-def run_job(lab: Lab, variant: str, worker_class: str, *, federated: bool) -> Ran:
-    """Post a job and wait for its end; raises AssertionError when it did not pass."""
+def run_job(lab: Lab, variant: str, worker_class: str, *, through: str = "") -> Ran:
+    """Post a job and wait for its end; raises AssertionError when it did not pass.
+
+    `through` is the master's URL as the pseudoworker knows it that runs the job, empty for a stock worker."""
     began = time.time()
     (job_id,) = post(lab.master, variant, WORKER_CLASS=worker_class).values()
     wait_for(f"job {job_id}", partial(is_settled, lab.master, job_id), LIMIT, 1)
     job = OpenqaApi(lab.master.url).get(f"jobs/{job_id}")["job"]
     assert job["result"] == "passed", f"job {job_id} of {variant} is {job['result']}: {job.get('reason')}"
     end = _ask(lab.master, _ENDED, str(job_id))
-    if not federated:
+    if not through:
         return Ran(job_id, end - began, end - _test_end(lab.master, job_id))
-    (slave_id,) = slave_jobs(lab.slave, f"{lab.master.url}/tests/{job_id}")
+    (slave_id,) = slave_jobs(lab.slave, f"{through}/tests/{job_id}")
     queued = _ask(lab.slave, _QUEUED, slave_id)
     return Ran(job_id, end - began, end - _ask(lab.slave, _ENDED, str(slave_id)), queued)
 

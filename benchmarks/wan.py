@@ -51,7 +51,7 @@ def _stock(directory: Path) -> tuple[Ran, Line]:
         line(lab.master.base_port, latency=LATENCY, bandwidth=BANDWIDTH) as shaped,
         stock_worker(lab, f"http://127.0.0.1:{shaped.port}", worker_class, directory),
     ):
-        ran = run_job(lab, "steps", worker_class, federated=False)
+        ran = run_job(lab, "steps", worker_class)
     return ran, shaped
 
 
@@ -61,5 +61,5 @@ def _ours(directory: Path) -> tuple[Ran, Line]:
     with line(lab.master.base_port, latency=LATENCY, bandwidth=BANDWIDTH) as shaped:
         far = lab.changed("master", base_port=shaped.port)
         with bridge(far, directory, location=location):
-            ran = run_job(lab, "steps", f":{location}:qemu_x86_64", federated=True)
+            ran = run_job(lab, "steps", f":{location}:qemu_x86_64", through=far.master.url)
     return ran, shaped

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from pseudoworker.openqa.errors import OpenQAError
 from pseudoworker.slave.capacity import Capacity
@@ -50,30 +52,35 @@ def why_not(
     `taken` is when the capacity was looked at (monotonic clock): workers of jobs that were seen running
     before that do not look idle any more. `allowance` is how many more jobs each class may have than idle
     workers."""
-    reserved = [load for load in loads if load.running_since is None or load.running_since > taken]
+    # by class: idle workers that jobs, and the slots granted so far, will take
+    spoken_for: Counter[str] = Counter()
+    for load in loads:
+        if load.running_since is None or load.running_since > taken:
+            spoken_for.update(load.classes)
+    totals, idle = _memory(capacity.total), _memory(capacity.idle)
     verdicts: dict[int, str | None] = {}
-    granted: list[frozenset[str]] = []
     for slot in sorted(slots, key=lambda slot: (not slot.offered, slot.instance)):
         if slot.busy:
             continue
         reasons = []
         for name in sorted(slot.classes):
-            only = frozenset({name})
-            total = capacity.total(only)
-            taken_already = sum(name in load.classes for load in reserved) + sum(
-                name in one for one in granted
-            )
+            total = totals(name)
             if total == 0:
                 reasons.append(f"the slave has no worker of class {name}")
-            elif capacity.idle(only) + allowance <= taken_already:
+            elif idle(name) + allowance <= spoken_for[name]:
                 reasons.append(f"no idle worker of class {name} on the slave ({total} in all)")
             else:
-                granted.append(slot.classes)
+                spoken_for.update(slot.classes)
                 verdicts[slot.instance] = None
                 break
         else:
             verdicts[slot.instance] = "; ".join(reasons)
     return verdicts
+
+
+def _memory(count: Callable[[frozenset[str]], int]) -> Callable[[str], int]:
+    """The same for one class, counted once: there may be hundreds of slots and of workers."""
+    return cache(lambda name: count(frozenset({name})))
 
 
 class Obstacles:

@@ -18,6 +18,7 @@ from pseudoworker.config.model import Configuration, SlotConfig
 from pseudoworker.errors import PseudoworkerError
 from pseudoworker.master.link import Link, Pace
 from pseudoworker.master.registration import Capabilities, Identity, Registration, register
+from pseudoworker.master.turns import Turns
 from pseudoworker.observe.logs import SlotLogger
 from pseudoworker.observe.snapshot import SlotSnapshot
 from pseudoworker.openqa.errors import OpenQAError
@@ -31,6 +32,8 @@ LOOK_TIMEOUT = 120.0
 """Seconds in which the master has to tell which jobs it counts as ours."""
 ABORT_TIMEOUT = 90.0
 """Seconds that the jobs have for their end when the process is aborted."""
+TOGETHER = 0.1
+"""Seconds for which steps of jobs are gathered."""
 DETACH_TIMEOUT = 8.0
 """Seconds that letting go may take; the service manager is patient for ten at least."""
 
@@ -51,6 +54,8 @@ class Crew:
         """Whether the jobs were to be aborted when they were being let go already."""
         self._worked = False
         self._wanted = 0
+        self._turns = Turns(configuration.limits.start_rate)
+        self._moved: asyncio.TimerHandle | None = None
 
     async def muster(self, services: Services, *, ended: Callable[[PseudoworkerError], None]) -> None:
         """Make the slots, and give each the jobs that an earlier process left. `ended` is told what ends a
@@ -62,7 +67,7 @@ class Crew:
         await self._take_up()
 
     async def run(self) -> None:
-        """Connect the slots, those with jobs first, no faster than `start_rate`; then keep their number
+        """Connect the slots, those with jobs first, no faster than `start_rate`, then keep their number
         right."""
         if not any(slot.runs() for slot in self._slots):
             await self._services.availability.looked()
@@ -72,7 +77,6 @@ class Crew:
             for slot in sorted(self._slots, key=lambda slot: not slot.runs()):
                 if self._is_away(slot) and (slot.runs() or self._is_wanted(slot)):
                     self._connect(slot)
-                    await asyncio.sleep(1 / self._configuration.limits.start_rate)
             for slot in self._slots:
                 if slot.instance in self._links and not slot.runs() and not self._is_wanted(slot):
                     await self._disconnect(slot)
@@ -96,8 +100,16 @@ class Crew:
             if slot.instance in verdicts:
                 slot.verdict(verdicts[slot.instance])
 
+    def moved(self) -> None:
+        """A job goes on. Hundreds may at once, and none of it is urgent: they are looked at together."""
+        if self._moved is None:
+            self._moved = asyncio.get_running_loop().call_later(TOGETHER, self.changed)
+
     def changed(self) -> None:
-        """A job was taken, moved on or ended."""
+        """A job was taken, or has ended, or a slot is connected."""
+        if self._moved is not None:
+            self._moved.cancel()
+            self._moved = None
         self._services.availability.decide()
         waiting = sum(run.state.phase is Phase.QUEUED for slot in self._slots for run in slot.runs())
         self._services.metrics.slave_queue(waiting)
@@ -202,7 +214,7 @@ class Crew:
 
     def _slot(self, config: SlotConfig) -> Slot:
         slot_logger = SlotLogger(logger, config.instance)
-        slot = Slot(self._services, config, logger=slot_logger, changed=self.changed)
+        slot = Slot(self._services, config, logger=slot_logger, changed=self.changed, moved=self.moved)
         configuration, services = self._configuration, self._services
         credentials = configuration.master.credentials
 
@@ -223,6 +235,7 @@ class Crew:
             register=register_slot,
             connect=connect_slot,
             pace=Pace(configuration.worker.status_min_interval, configuration.worker.status_max_interval),
+            turns=self._turns,
             beat=lambda: services.metrics.beat(config.instance),
             lost=lambda: services.metrics.forget_beat(config.instance),
             logger=slot_logger,

@@ -202,11 +202,11 @@ class JobRun:
                 self._logger.debug("%s -> %s", self.state.phase, after.phase)
             self.state = after
             self._logger.slave_job = after.slave_id
+            self._changed()
         for command in commands:
             self._carry_out(command)
         await self.story.save()
         self._moved.set()
-        self._changed()
 
     def _carry_out(self, command: lifecycle.Command) -> None:
         match command:

@@ -29,7 +29,8 @@ HANDOVER = 5.0
 
 
 class Slot:
-    """A worker as the master sees it. `changed` is called when it took a job, a job moved on, or ended."""
+    """A worker as the master sees it. `changed` is called when it took a job, a job ended, or it connected;
+    `moved` when a job goes on."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Slot:
         *,
         logger: SlotLogger,
         changed: Callable[[], None],
+        moved: Callable[[], None],
     ) -> None:
         self.instance = config.instance
         self.classes = frozenset(
@@ -50,6 +52,7 @@ class Slot:
         self._services = services
         self._logger = logger
         self._changed = changed
+        self._moved = moved
         self._registration: Registration | None = None
         self._reason: str | None = STARTING
         """Why the slot takes no job, None when it does."""
@@ -57,6 +60,8 @@ class Slot:
         self._queue: list[JobRun] = []
         """The current job and those that wait for it, in their order."""
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._needs: dict[int, frozenset[str]] = {}
+        """The slave's classes that each job needs."""
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -117,7 +122,7 @@ class Slot:
     def loads(self) -> list[Load]:
         """The jobs of the slot that need a worker of the slave."""
         return [
-            Load(self._classes_of(run), run.running_since)
+            Load(self._needs.get(run.job.id, frozenset()), run.running_since)
             for run in self._queue[:1]
             if run.state.phase in EARLY or run.running_since is not None
         ]
@@ -254,10 +259,11 @@ class Slot:
         master = MasterJob(
             self._services.master, pairing.master_id, worker_id, worker_hostname=worker.worker_hostname
         )
-        run = JobRun(self._services, pairing, master=master, resumed=resumed, changed=self._changed)
+        run = JobRun(self._services, pairing, master=master, resumed=resumed, changed=self._moved)
         if self._registration is not None:
             run.registered(self._registration)
         self._queue.append(run)
+        self._needs[run.job.id] = self._classes_of(run)
         self._empty.clear()
         task = asyncio.create_task(run.run(), name=f"job {pairing.master_id}")
         self._tasks[pairing.master_id] = task
@@ -268,6 +274,7 @@ class Slot:
             return  # the slot has let go of it
         del self._tasks[run.job.id]
         self._queue.remove(run)
+        self._needs.pop(run.job.id, None)
         if (error := task.exception()) is not None:
             self._logger.error("Job %d ended by an internal error", run.job.id, exc_info=error)
         self._since = time.time()

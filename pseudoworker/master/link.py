@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pseudoworker.master.registration import IncompatibleMaster, Registration
+from pseudoworker.master.turns import Turns
 from pseudoworker.openqa.errors import Busy, ConnectionLost, OpenQAError, Unauthorized
 from pseudoworker.openqa.json import Json
 from pseudoworker.openqa.messages import ServerMessage
@@ -63,7 +64,8 @@ class Link:
     """Keeps one worker registered and connected, until cancelled.
 
     `register` and `connect` are those of `master.registration` and `openqa.websocket`, bound to the master;
-    `beat` is called when a status was sent, `lost` when the connection has ended."""
+    `turns` are those of all links to it; `beat` is called when a status was sent, `lost` when the connection
+    has ended."""
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class Link:
         register: Callable[[Sequence[int]], Awaitable[Registration]],
         connect: Callable[[int], Awaitable[Connection]],
         pace: Pace,
+        turns: Turns,
         beat: Callable[[], None],
         lost: Callable[[], None],
         logger: logging.LoggerAdapter[logging.Logger],
@@ -80,6 +83,7 @@ class Link:
         self._register = register
         self._connect = connect
         self._pace = pace
+        self._turns = turns
         self._beat = beat
         self._lost = lost
         self._logger = logger
@@ -124,15 +128,19 @@ class Link:
                 wait = _wait(error, pause)
                 level = logging.ERROR if wait >= FIGHT_PAUSE else logging.WARNING
                 self._logger.log(level, "No connection to the master: %s%s", error, _advice(error))
-            await asyncio.sleep(wait * random.uniform(0.7, 1.0))
+                alone = isinstance(error, Busy | Unauthorized) or _is_fight(error)
+            wait *= random.uniform(0.7, 1.0)
+            await (asyncio.sleep(wait) if alone else self._turns.pause(wait))
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _once(self) -> None:
+        await self._turns.turn()
         registration = await self._register(self._worker.job_ids())
         await self._worker.registered(registration)
         connection = await self._connect(registration.worker_id)
         self._connection = connection
         self.problem = ""
+        self._turns.reached()
         self._logger.debug("Connected to the master as worker %d", registration.worker_id)
         heartbeat = asyncio.create_task(self._heartbeat(connection))
         try:

@@ -11,7 +11,7 @@ from pseudoworker.errors import PseudoworkerError
 from pseudoworker.openqa.client import Client
 from pseudoworker.openqa.errors import Garbage, Refused
 from pseudoworker.openqa.json import Json
-from pseudoworker.openqa.retry import REGISTER
+from pseudoworker.openqa.retry import REGISTER, Policy
 from pseudoworker.openqa.values import integer, positive_int
 
 PORT_DELTA = 2
@@ -86,7 +86,9 @@ class Registration:
     proxies."""
 
 
-async def register(client: Client, identity: Identity, job_ids: Iterable[int] = ()) -> Registration:
+async def register(
+    client: Client, identity: Identity, job_ids: Iterable[int] = (), *, policy: Policy = REGISTER
+) -> Registration:
     """Register a slot, or register it again (`POST /api/v1/workers`).
 
     :param job_ids: every job that this slot still works on. A job that is left out is rescheduled when it was
@@ -97,7 +99,7 @@ async def register(client: Client, identity: Identity, job_ids: Iterable[int] = 
     """
     path = "/api/v1/workers"
     try:
-        answer = await client.post_form(path, _fields(identity, job_ids), policy=REGISTER)
+        answer = await client.post_form(path, _fields(identity, job_ids), policy=policy)
     except Refused as error:
         if error.status != 426:
             raise

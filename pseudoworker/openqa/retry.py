@@ -51,8 +51,12 @@ _TEMPORARY: tuple[type[OpenQAError], ...] = (Unreachable, Busy, ServerFailed, Cl
 # bridged.
 _OUTAGE = 1800.0
 
-REGISTER = Policy("register", _TEMPORARY, limit=60, first=1, longest=15, timeout=30)
-"""POST workers. The slot repeats it for ever, with a state of its own in between, so the limit is short."""
+REGISTER = Policy("register", (), limit=60, first=0, longest=0, timeout=30)
+"""POST workers, of a slot. Its link repeats it for ever, in turn with all others: hundreds that repeated it
+by themselves would all come at once when the master is back.
+"""
+REGISTER_HELPER = Policy("register_helper", _TEMPORARY, limit=60, first=1, longest=15, timeout=30)
+"""The same of a worker that is there for one transfer."""
 STATUS = Policy("status", _TEMPORARY, limit=_OUTAGE, first=0.5, longest=30, timeout=60)
 ARTEFACT = Policy("artefact", _TEMPORARY, limit=_OUTAGE, first=0.5, longest=30, timeout=60)
 CHUNK = Policy("chunk", _TEMPORARY, limit=_OUTAGE, first=1, longest=30, timeout=120)

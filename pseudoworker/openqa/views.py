@@ -88,6 +88,8 @@ class WorkerView:
 
 
 Broken = Callable[[int | None, Garbage], None]
+Known = dict[int, tuple[Json, JobView]]
+"""Jobs by id, each as it came and as it was read."""
 
 
 def parse_job(document: Json, *, url: str = "") -> JobView:
@@ -102,13 +104,26 @@ def parse_job(document: Json, *, url: str = "") -> JobView:
     return _Reader(url, job, "job").job()
 
 
-def parse_jobs(document: Json, *, url: str = "", broken: Broken | None = None) -> tuple[JobView, ...]:
-    """The jobs of GET jobs.
+def parse_jobs(
+    document: Json, *, url: str = "", broken: Broken | None = None, known: Known | None = None
+) -> tuple[JobView, ...]:
+    """The jobs of GET jobs. Those that stand in `known` just as they come are not read again; the others are
+    added to it.
 
     Raises Garbage when the whole makes no sense. A single job that makes none is told to `broken` with its
     id, where it has one, so that it does not blind us for the others; without `broken` it raises too.
     """
-    return tuple(_each(document, "jobs", url, broken, lambda job: parse_job(job, url=url)))
+
+    def job(item: Json) -> JobView:
+        before = None if known is None else known.get(_id_of(item) or 0)
+        if before is not None and before[0] == item:
+            return before[1]
+        view = parse_job(item, url=url)
+        if known is not None:
+            known[view.id] = (item, view)
+        return view
+
+    return tuple(_each(document, "jobs", url, broken, job))
 
 
 def parse_workers(document: Json, *, url: str = "", broken: Broken | None = None) -> tuple[WorkerView, ...]:
@@ -158,8 +173,12 @@ def _each(document: Json, key: str, url: str, broken: Broken | None, read: Calla
         except Garbage as error:
             if broken is None:
                 raise
-            broken(positive_int(item.get("id")) if isinstance(item, dict) else None, error)
+            broken(_id_of(item), error)
     return views
+
+
+def _id_of(item: Json) -> int | None:
+    return positive_int(item.get("id")) if isinstance(item, dict) else None
 
 
 @dataclass(frozen=True)

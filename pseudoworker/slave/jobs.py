@@ -11,7 +11,7 @@ from pseudoworker.openqa.json import Json
 from pseudoworker.openqa.retry import CANCEL, CREATE, POLL, READ, Policy
 from pseudoworker.openqa.states import FINAL_STATES
 from pseudoworker.openqa.values import positive_int
-from pseudoworker.openqa.views import JobView, parse_job, parse_jobs
+from pseudoworker.openqa.views import JobView, Known, parse_job, parse_jobs
 from pseudoworker.slave.posting import NewJob, form_fields
 
 __all__ = ["FEDERATED_REPORT", "NewJob", "SearchTooWide", "SlaveJobs"]
@@ -57,6 +57,8 @@ class SlaveJobs:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._polled: Known = {}
+        """What the last poll brought: most of it comes again unchanged each time."""
 
     async def create(
         self, jobs: Sequence[NewJob], *, group: str = "", group_id: int | None = None
@@ -154,11 +156,12 @@ class SlaveJobs:
         A job whose description makes no sense is left out too; `view` of it raises `Garbage`.
         """
         found: dict[int, JobView] = {}
+        known = self._polled if policy is POLL else None
         for part in _parts(sorted(set(job_ids))):
             wanted = list(part)
             while wanted:
                 answer = await self._list(
-                    [("ids", ",".join(map(str, wanted))), ("limit", str(len(wanted)))], policy
+                    [("ids", ",".join(map(str, wanted))), ("limit", str(len(wanted)))], policy, known
                 )
                 new = {job_id: job for job_id, job in answer.jobs.items() if job_id in wanted}
                 for job_id, error in answer.broken.items():
@@ -169,6 +172,8 @@ class SlaveJobs:
                 # more.
                 if not new:
                     break
+        if known is not None:
+            self._polled = {job_id: known[job_id] for job_id in found if job_id in known}
         return found
 
     async def cancel(self, job_id: int, *, policy: Policy = CANCEL) -> bool:
@@ -238,7 +243,9 @@ class SlaveJobs:
             f" none of the newest was made for {report_url}"
         )
 
-    async def _list(self, params: list[tuple[str, str]], policy: Policy) -> _Answer:
+    async def _list(
+        self, params: list[tuple[str, str]], policy: Policy, known: Known | None = None
+    ) -> _Answer:
         broken: dict[int, Garbage] = {}
         url = self._url(_JOBS)
 
@@ -248,7 +255,8 @@ class SlaveJobs:
             broken[job_id] = error
 
         answer = await self._client.get_json(_JOBS, policy=policy, params=params)
-        return _Answer({job.id: job for job in parse_jobs(answer, url=url, broken=note)}, broken)
+        jobs = parse_jobs(answer, url=url, broken=note, known=known)
+        return _Answer({job.id: job for job in jobs}, broken)
 
     def _url(self, path: str) -> str:
         return self._client.url_of(path)

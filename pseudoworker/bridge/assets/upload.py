@@ -38,7 +38,7 @@ from pseudoworker.openqa.messages import (
     rejected,
     working,
 )
-from pseudoworker.openqa.retry import PROBE
+from pseudoworker.openqa.retry import PROBE, REGISTER_HELPER
 from pseudoworker.openqa.websocket import Connection, connect
 from pseudoworker.slave.assets import WIND_UP, HelperJobs, unused_class
 
@@ -112,7 +112,7 @@ class UploadTransport:
         worker_class = unused_class()
         host = "pseudoworker-" + re.sub(r"[^A-Za-z0-9_.-]", "-", self.owner)
         identity = Identity(host, number, worker_class, Capabilities.of_this_machine())
-        worker_id = (await register(self.slave.client, identity)).worker_id
+        worker_id = (await register(self.slave.client, identity, policy=REGISTER_HELPER)).worker_id
         try:
             connection = await connect(
                 self.slave.url, worker_id, self.credentials.key, self.credentials.secret, self.ca_file

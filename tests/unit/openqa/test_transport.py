@@ -11,9 +11,10 @@ from pathlib import Path
 
 import certifi
 import pytest
-import requests
+import urllib3
 from urllib3.connectionpool import HTTPConnectionPool
 
+from pseudoworker.openqa import failures
 from pseudoworker.openqa.deadlines import Deadlines
 from pseudoworker.openqa.transport import Transport, _close_idle, tls_context
 
@@ -48,7 +49,7 @@ def test_urllib3_before_2_compares_host_names_by_itself(monkeypatch: pytest.Monk
 
 def test_it_works_without_a_call_to_watch() -> None:
     transport = Transport(None, 1)
-    with pytest.raises(requests.ConnectionError):
+    with pytest.raises(urllib3.exceptions.NewConnectionError):
         transport.exchange("GET", "http://127.0.0.1:9/", {}, None, 5)
     assert not transport.close_idle(0)
     transport.close()
@@ -60,7 +61,7 @@ def test_a_call_that_was_ended_while_it_connected_leaves_no_socket_behind() -> N
     deadlines.begin(call)
     call.abort()
     with socket.create_server(("127.0.0.1", 0)) as server, deadlines.working_on(call):
-        with pytest.raises(requests.ConnectionError):
+        with pytest.raises(failures.FOREIGN):
             transport.exchange("GET", f"http://127.0.0.1:{server.getsockname()[1]}/", {}, None, 5)
         connection, _ = server.accept()
         with connection:

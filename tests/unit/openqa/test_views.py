@@ -14,6 +14,7 @@ from pseudoworker.openqa.json import Json
 from pseudoworker.openqa.views import (
     Dependencies,
     JobView,
+    Known,
     ModuleView,
     WorkerView,
     parse_job,
@@ -285,3 +286,28 @@ def test_any_document_gives_views_or_garbage(document: Json, properties: Json) -
                 parse(hostile)
             except Garbage:
                 continue
+
+
+def test_jobs_that_come_again_just_as_they_are_known_are_not_read_again() -> None:
+    known: Known = {}
+    first: list[Json] = [{"id": 1, "state": "running"}, {"id": 2, "state": "running"}]
+    one, two = parse_jobs({"jobs": first}, known=known)
+    assert known == {1: (first[0], one), 2: (first[1], two)}
+    again: list[Json] = [{"id": 1, "state": "running"}, {"id": 2, "state": "done"}]
+    same, changed = parse_jobs({"jobs": again}, known=known)
+    assert same is one
+    assert changed.state == "done"
+    assert known[2] == (again[1], changed)
+
+
+def test_what_is_no_job_is_told_although_others_are_known() -> None:
+    known: Known = {}
+    told: list[int | None] = []
+    jobs = parse_jobs(
+        {"jobs": [7, {"id": "x"}, {"id": 3, "state": "running"}]},
+        broken=lambda job_id, _: told.append(job_id),
+        known=known,
+    )
+    assert [job.id for job in jobs] == [3]
+    assert told == [None, None]
+    assert list(known) == [3]
