@@ -22,6 +22,7 @@ from pseudoworker.master.turns import Turns
 from pseudoworker.observe.logs import SlotLogger
 from pseudoworker.observe.snapshot import SlotSnapshot
 from pseudoworker.openqa.errors import OpenQAError
+from pseudoworker.openqa.values import positive_int
 from pseudoworker.openqa.views import WorkerView
 from pseudoworker.openqa.websocket import Connection, connect
 from pseudoworker.slave.watch import Outage
@@ -247,7 +248,7 @@ class Crew:
         tests."""
         serving = self._services.availability.capacity.workers
         versions = {worker.properties.get("ISOTOVIDEO_INTERFACE_VERSION", "") for worker in serving}
-        version = max((int(version) for version in versions if version.isdecimal()), default=0)
+        version = max((positive_int(version) or 0 for version in versions), default=0)
         return Identity(
             host=self._configuration.host,
             instance=config.instance,

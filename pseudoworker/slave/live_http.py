@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from pseudoworker.openqa.errors import Garbage, Unauthorized, Unreachable
 from pseudoworker.openqa.failures import bad_status, no_answer, shown_url
+from pseudoworker.openqa.values import positive_int
 
 CHUNK = 64 * 1024
 """Bytes that are read at a time, and that one line of the answer's head may have."""
@@ -137,13 +138,14 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: 
         writer.write("\r\n".join([*lines, "", ""]).encode("ascii"))
         await writer.drain()
         status_line = (await _line(reader)).split(" ", 2)
-        if len(status_line) < 2 or not status_line[0].startswith("HTTP/1.") or not status_line[1].isdecimal():
+        status = positive_int(status_line[1]) if len(status_line) > 1 else None
+        if status is None or not status_line[0].startswith("HTTP/1."):
             raise Garbage("the answer is no HTTP", method="GET", url=url)
         headers: dict[str, str] = {}
         for _ in range(HEADERS):
             line = await _line(reader)
             if not line:
-                return _Head(int(status_line[1]), headers)
+                return _Head(status, headers)
             name, _, value = line.partition(":")
             headers[name.strip().title()] = value.strip()
         raise Garbage("the answer has too many headers", method="GET", url=url)

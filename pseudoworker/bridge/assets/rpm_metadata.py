@@ -36,6 +36,8 @@ LARGEST_METADATA = 4_000_000_000
 
 _CHECKSUMS = frozenset({"sha1", "sha224", "sha256", "sha384", "sha512", "md5"})
 _PIECE = 1_048_576
+_DIGITS = 18
+"""Of the longest number that is taken for one: Python refuses to read numbers of thousands of digits."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _file(element: ElementTree.Element, size: int | None) -> RepoFile:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+    return int(text) if text and len(text) <= _DIGITS and text.isascii() and text.isdigit() else None
 
 
 def _elements(blocks: Iterable[bytes], name: str) -> Iterator[ElementTree.Element]:

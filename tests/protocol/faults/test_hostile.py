@@ -101,3 +101,14 @@ async def test_file_names_with_paths_reach_nobody(tmp_path: Path) -> None:
         story = job.files["worker-log.txt"].decode()
         assert "evil.txt" in story
     assert not (tmp_path / "etc").exists()
+
+
+async def test_a_worker_of_the_slave_that_tells_nonsense_of_itself(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path, instances=1, toml=FAST)
+        for worker in pair.slave.db.workers.values():
+            worker.properties |= {"ISOTOVIDEO_INTERFACE_VERSION": "9" * 5000, "CPU_ARCH": "\ud800"}
+        job = pair.master.post(TEST="plain")
+        async with pseudoworker(config, "run", "--instance", "1") as process:
+            await passes(pair, job)
+            assert process.returncode is None

@@ -63,6 +63,11 @@ def test_files_outside_of_the_repository_are_refused(href: str) -> None:
         list(parse_packages([bad], "primary.xml"))
 
 
+def test_a_size_that_nobody_has_is_no_size() -> None:
+    endless = INDEX.replace(b"<size>123<", b"<size>" + b"9" * 5000 + b"<")
+    assert parse_index(endless).primary.size is None
+
+
 def test_files_of_other_hosts_are_refused() -> None:
     bad = PRIMARY.replace(b"<location href=", b'<location xml:base="http://elsewhere/" href=')
     with pytest.raises(AssetFailure, match="does not lie in it"):
