@@ -34,13 +34,13 @@ def untouched(graph: Graph, slave: Callable[[], Graph] | None) -> Graph:
 
 
 def cancelled_on_the_master(graph: Graph, slave: Callable[[], Graph] | None) -> Graph:
-    graph.running("part_1")
+    graph.running("waiting")
     graph.post_to(f"jobs/{graph.ids['parent']}/cancel")
     return graph
 
 
 def cancelled_on_the_slave(graph: Graph, slave: Callable[[], Graph] | None) -> Graph:
-    graph.running("part_1")
+    graph.running("waiting")
     where = slave() if slave else graph
     where.post_to(f"jobs/{where.ids['parent']}/cancel")
     return graph
@@ -94,11 +94,11 @@ class Play:
         return graph
 
 
-LONG = {"MODULES": "long", "DURATION": "240"}
+WAITING = {"MODULES": "developer", "WAIT": "3600"}
 PLAYS = (
     Play("quad", "quad"),
-    Play("cancelled-on-master", "pair", cancelled_on_the_master, LONG),
-    Play("cancelled-on-slave", "pair", cancelled_on_the_slave, LONG, like="cancelled-on-master"),
+    Play("cancelled-on-master", "pair", cancelled_on_the_master, WAITING),
+    Play("cancelled-on-slave", "pair", cancelled_on_the_slave, WAITING, like="cancelled-on-master"),
     Play("restarted-on-master", "pair", restarted_on_the_master),
     Play("late-pair", "late-pair"),
     Play("direct-pair", "direct-pair"),
