@@ -235,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         default=list(SCENARIOS),
         help="only these; none: all",
     )
+    parser.add_argument("--brief", action="store_true", help="one job for each scenario, or two")
     parser.add_argument(
         "--write", action="store_true", help=f"put the table into {DOCUMENT.relative_to(ROOT)}"
     )

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.real.matrix import BRIEF, DOCUMENT, PAIRS, ROOT, SCENARIOS, Outcome, Pair, updated
+from tests.real.matrix import BRIEF, DOCUMENT, PAIRS, ROOT, SCENARIOS, Outcome, Pair, _parser, updated
 
 
 def test_a_pair_is_named_by_both_releases() -> None:
@@ -14,6 +14,15 @@ def test_a_pair_is_named_by_both_releases() -> None:
     for wrong in ("bookworm", "bookworm/potato", "a/b/c", "/"):
         with pytest.raises(ValueError, match="MASTER/SLAVE"):
             Pair.named(wrong)
+
+
+def test_the_command_line_knows_pairs_and_what_to_run() -> None:
+    options = _parser().parse_args(["sid/bookworm", "--brief", "--scenario", "relay", "live"])
+    assert (options.pairs, options.scenario) == ([Pair("sid", "bookworm")], ["relay", "live"])
+    assert options.brief
+    assert not options.write
+    options = _parser().parse_args([])
+    assert (options.pairs, options.scenario, options.brief) == (PAIRS, list(SCENARIOS), False)
 
 
 def test_each_pair_has_a_lab_of_its_own() -> None:
