@@ -8,6 +8,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.crash.spawning import Spawned, spawned
@@ -17,7 +18,9 @@ from tests.fakes.model import Job
 from tests.fakes.pair import FakePair, until, write_config
 
 LIMIT = 60.0
-"""Seconds that one run may take on a busy machine."""
+"""Seconds (more on a busy machine) for which nothing may move before a life counts as stuck."""
+IDLE = frozenset({"jobs", "job", "workers", "status", "ws message", "ws", "register"})
+"""Requests that a job which goes nowhere makes, too."""
 MOST_TRIES = 3
 
 
@@ -150,7 +153,17 @@ async def live(scenario: Scenario, directory: Path, point: str = "") -> Outcome:
 
 
 async def _over(life: Life, process: Spawned) -> None:
-    await until(lambda: life.over or process.over, LIMIT, lambda: life.pair.story(*life.jobs))
+    """Wait for the end, as long as there is progress."""
+
+    def moves() -> int:
+        counts = (server.traffic.counts for server in (life.pair.master, life.pair.slave))
+        return sum(count for each in counts for kind, count in each.items() if kind not in IDLE)
+
+    def moved(before: int) -> bool:
+        return life.over or process.over or moves() > before
+
+    while not (life.over or process.over):
+        await until(partial(moved, moves()), LIMIT, lambda: life.pair.story(*life.jobs))
 
 
 def judge(scenario: Scenario, life: Life) -> list[str]:

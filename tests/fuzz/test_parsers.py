@@ -25,10 +25,10 @@ from pseudoworker.master.job import _status_answer
 from pseudoworker.master.registration import _registration
 from pseudoworker.observe.snapshot import SnapshotError, from_json
 from pseudoworker.openqa import failures, messages, values, views
-from pseudoworker.openqa.errors import Garbage, OpenQAError
+from pseudoworker.openqa.errors import Garbage, OpenQAError, UnsafeName
 from pseudoworker.openqa.events import EventParser
 from pseudoworker.openqa.json import NotJson, decode, encode
-from pseudoworker.openqa.names import UnsafeName, safe_name
+from pseudoworker.openqa.names import safe_name
 from pseudoworker.openqa.urls import Base
 from pseudoworker.slave import files, results, scripts, steps
 from pseudoworker.slave.live_overlap import Overlap

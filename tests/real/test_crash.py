@@ -4,7 +4,7 @@ under it."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -36,20 +36,17 @@ def lab() -> Lab:
 
 
 @pytest.fixture(scope="module")
-def outcomes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[str]]]:
-    """All points, a few at a time."""
+def lives(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[list[str]]]]:
+    """What will have come of each point; a few of them are lived at a time."""
     directory = tmp_path_factory.mktemp("crash")
-
-    def one(number: int, point: str) -> list[str]:
-        try:
-            return crash(lab, directory / f"{number:02d}", point)
-        except AssertionError as error:
-            return [str(error)]
-
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        yield dict(zip(POINTS, threads.map(one, range(len(POINTS)), POINTS), strict=True))
+        yield {
+            point: threads.submit(crash, lab, directory / f"{number:02d}", point)
+            for number, point in enumerate(POINTS)
+        }
+        threads.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_kill(point: str, outcomes: dict[str, list[str]]) -> None:
-    assert outcomes[point] == []
+def test_a_kill(point: str, lives: dict[str, Future[list[str]]]) -> None:
+    assert lives[point].result() == []
