@@ -23,6 +23,7 @@ from pseudoworker.bridge.relay import Relay
 from pseudoworker.bridge.services import Services
 from pseudoworker.bridge.settings import run_time
 from pseudoworker.bridge.story import Story
+from pseudoworker.bridge.yielding import yield_to_relatives
 from pseudoworker.master.job import LeaseLost, MasterJob
 from pseudoworker.master.registration import Registration
 from pseudoworker.observe.logs import SlotLogger
@@ -268,6 +269,8 @@ class JobRun:
         self._start("limits", self._limits())
 
     async def _stop_slave(self, slave_id: int) -> None:
+        if self.state.related and self.state.stop is Stop.CANCEL:
+            await yield_to_relatives(self._master.view, lambda: self._services.slave_jobs.view(slave_id))
         await self._services.reaper.cancel(slave_id)
         self._services.watcher.wake()
         self._events.put_nowait(lifecycle.SlaveStopped())
