@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
         tests = BRIEF if options.brief else SCENARIOS
         outcomes = _run_pair(pair, {name: tests[name] for name in options.scenario})
         good = good and all(outcome.good for outcome in outcomes.values())
-        rows[pair] = _row(pair, outcomes)
+        rows[pair] = _row(pair, outcomes, brief=options.brief)
         for name, outcome in outcomes.items():
             print(
                 f"{pair} {name}: {outcome}",
@@ -209,10 +209,10 @@ def _run_tests(pair: Pair, arguments: Sequence[str]) -> Outcome:
     return Outcome(len(cases) - len(bad) - len(skipped), names, seconds)
 
 
-def _row(pair: Pair, outcomes: Mapping[str, Outcome]) -> str:
+def _row(pair: Pair, outcomes: Mapping[str, Outcome], *, brief: bool) -> str:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     shown = [str(outcomes[name]) if name in outcomes else "not run" for name in SCENARIOS]
-    return _line([*_sides(pair), *shown, today])
+    return _line([*_sides(pair), *shown, f"{today}, brief" if brief else today])
 
 
 def _line(cells: Sequence[str]) -> str:
