@@ -51,6 +51,8 @@ class Ran:
     """Seconds from its post to its end."""
     tail: float
     """Seconds from the end of what runs it (the test of a stock worker, the slave job) to its own end."""
+    test: float
+    """Seconds from the first to the last line of the test's own log."""
     queued: float = 0.0
     """Seconds for which the slave job waited for the slave's scheduler."""
 
@@ -66,10 +68,12 @@ def run_job(lab: Lab, variant: str, worker_class: str, *, through: str = "") -> 
     assert job["result"] == "passed", f"job {job_id} of {variant} is {job['result']}: {job.get('reason')}"
     end = _ask(lab.master, _ENDED, str(job_id))
     if not through:
-        return Ran(job_id, end - began, end - _test_end(lab.master, job_id))
+        first, last = _test(lab.master, job_id)
+        return Ran(job_id, end - began, end - last, last - first)
     (slave_id,) = slave_jobs(lab.slave, f"{through}/tests/{job_id}")
     queued = _ask(lab.slave, _QUEUED, slave_id)
-    return Ran(job_id, end - began, end - _ask(lab.slave, _ENDED, str(slave_id)), queued)
+    first, last = _test(lab.slave, slave_id)
+    return Ran(job_id, end - began, end - _ask(lab.slave, _ENDED, str(slave_id)), last - first, queued)
 
 
 def _ask(instance: Instance, query: str, argument: object) -> float:
@@ -79,10 +83,12 @@ def _ask(instance: Instance, query: str, argument: object) -> float:
     return float(row[0])
 
 
-def _test_end(instance: Instance, job_id: int) -> float:
-    """When the test itself had ended: the last line of its log, before the worker uploads it."""
+def _test(instance: Instance, job_id: int) -> tuple[float, float]:
+    """When the test itself had begun and ended: the first and last line of its log, before the worker uploads
+    it."""
     text = (instance.job_directory(job_id) / "autoinst-log.txt").read_text(errors="replace")
-    return max(datetime.fromisoformat(f"{stamp}+00:00").timestamp() for stamp in _STAMP.findall(text))
+    times = [datetime.fromisoformat(f"{stamp}+00:00").timestamp() for stamp in _STAMP.findall(text)]
+    return min(times), max(times)
 
 
 @dataclass
@@ -138,6 +144,7 @@ def stock_worker(lab: Lab, url: str, worker_class: str, directory: Path) -> Iter
             stdout=log,
             stderr=log,
             cwd="/",
+            start_new_session=True,
         )
     api = OpenqaApi(master.url)
 

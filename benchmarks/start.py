@@ -18,8 +18,8 @@ LIMIT = 30.0
 IN_FLIGHT = 8
 START_RATE = 25
 """The defaults of `requests_in_flight` and `start_rate`."""
-_SPARE = 1.3
-"""A second by the master's clock may hold some more registrations than a second by ours."""
+_SPARE = 1.5
+"""Turns are jittered by half of their distance, so that a second may hold some more."""
 
 
 async def start(slots: int, directory: Path, *, outage: float = 60.0) -> Part:

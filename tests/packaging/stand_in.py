@@ -21,7 +21,7 @@ DESTINATION = SCRATCH / "destination"
 PORT = os.environ.get("STATUS_PORT", "")
 PROGRAM = os.environ.get("INSTALLED_PROGRAM", "")
 
-_MEASURING = {"tests.real.fidelity.measure", "tests.real.matrix"}
+_MEASURING = {"benchmarks", "tests.real.fidelity.measure", "tests.real.matrix"}
 _VERBS = {"enable", "disable", "start", "stop", "restart", "status", "kill", "edit", "daemon-reload"}
 
 
