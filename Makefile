@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 AGAIN = || { echo '--- once more, what failed ---'; $(1) -n 0 --last-failed --last-failed-no-failures none; }
 
-.PHONY: demo test lint unit crash real lab clean
+.PHONY: demo test lint unit kills crash soak fuzz real lab clean
 demo: $(VENV)/ready
 	examples/lab/lab install
 	$(BIN)/python examples/demo
 
-test: lint unit real
+test: lint unit kills real
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,21 +35,34 @@ pseudoworker/openqa/names.py,pseudoworker/openqa/retry.py,pseudoworker/openqa/si
 pseudoworker/openqa/urls.py,pseudoworker/openqa/values.py,pseudoworker/openqa/views.py
 UNIT := $(BIN)/coverage run -m pytest -q tests/unit -m 'not real'
 SOCKETS := $(PYTEST) -n 4 --ignore=tests/unit --ignore=tests/real -m 'not real and not crash'
-CRASH := $(PYTEST) -s tests/crash $(wildcard tests/real/test_crash.py)
+KILLS := $(PYTEST) -s tests/crash
 unit: $(VENV)/ready
 	$(UNIT) $(call AGAIN,$(BIN)/coverage run --append -m pytest -q tests/unit -m 'not real')
 	$(BIN)/coverage report --skip-covered --fail-under=100 --include='$(CORE)'
 	$(SOCKETS) $(call AGAIN,$(SOCKETS))
 
-# Kills the process at every write, request and message of a job: some minutes, and not part of `make test` yet.
+# Kills the process at its writes, requests and messages: a sample of them, two of each kind.
+kills: $(VENV)/ready
+	$(KILLS)
+
+# At every one of them: a quarter of an hour, and not part of `make test`.
 crash: $(VENV)/ready
-	$(CRASH)
+	CRASH_EACH=1000000 $(KILLS)
+
+# A thousand jobs through 20 slots, with random faults and kills; some minutes.
+soak: $(VENV)/ready
+	$(BIN)/python -m tests.soak
+
+# Every parser of what comes from outside, with so many spoiled examples of each kind; some ten minutes.
+FUZZ_EXAMPLES ?= 5000
+fuzz: $(VENV)/ready
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) --timeout 3600 tests/fuzz tests/unit
 
 lab: $(VENV)/ready
 	examples/lab/lab install --browser
 	examples/lab/lab up
 
-REAL := $(PYTEST) -m 'real and not crash' --ignore=tests/real/test_crash.py tests/real
+REAL := $(PYTEST) -m real tests/real
 real: lab
 	$(REAL) $(call AGAIN,$(REAL))
 
