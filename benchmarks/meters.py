@@ -170,7 +170,7 @@ class Meters:
             if when == "before":
                 under_way.add(id(exchange))
                 self._most[number] = max(self._most[number], len(under_way))
-                if exchange.kind == "register":
+                if exchange.kind == "register" and number == 0:  # the slave is only asked for our rights
                     self._registrations.append(time.monotonic())
             else:
                 under_way.discard(id(exchange))
