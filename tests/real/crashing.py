@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -26,6 +27,8 @@ from tests.real.live_bridge import ROOT, wait_for
 
 LIMIT = 300.0
 """Seconds for one job on a machine that runs others beside it."""
+ANSWER = 60.0
+"""Seconds in which the process gets the answer to the end that it told."""
 _POSTING = threading.Lock()
 """openQA fails when two posts at once name an asset that it has not seen before."""
 
@@ -117,6 +120,8 @@ def crash(lab: Lab, directory: Path, point: str) -> list[str]:
 
     with site.running(point) as process:
         wait_for(f"the kill at {point}", lambda: process.poll() is not None or over(), LIMIT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(ANSWER)  # the last points come when the master has ended the job already
         if process.poll() != -signal.SIGKILL:
             return [f"was not reached: exit status {process.poll()}, {site.job(job_id)['state']}"]
     with site.running():
