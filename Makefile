@@ -34,7 +34,7 @@ pseudoworker/openqa/events.py,pseudoworker/openqa/failures.py,pseudoworker/openq
 pseudoworker/openqa/names.py,pseudoworker/openqa/retry.py,pseudoworker/openqa/signing.py,pseudoworker/openqa/states.py,$\
 pseudoworker/openqa/urls.py,pseudoworker/openqa/values.py,pseudoworker/openqa/views.py
 UNIT := $(BIN)/coverage run -m pytest -q tests/unit -m 'not real'
-SOCKETS := $(PYTEST) -n 4 --ignore=tests/unit --ignore=tests/real -m 'not real and not crash'
+SOCKETS := $(PYTEST) -n 6 --ignore=tests/unit --ignore=tests/real -m 'not real and not crash'
 KILLS := $(PYTEST) -s tests/crash
 unit: $(VENV)/ready
 	$(UNIT) $(call AGAIN,$(BIN)/coverage run --append -m pytest -q tests/unit -m 'not real')

@@ -15,7 +15,7 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 
 from pseudoworker.errors import PseudoworkerError
@@ -28,8 +28,6 @@ _PATIENCE = 5.0
 """Seconds for one question and its answer."""
 _LARGEST_ANSWER = 16_000_000
 """Bytes; 500 slots with a job each are about 300 kB."""
-_LONGEST_PATH = 107
-"""Bytes of a Unix socket's address, less the closing zero (unix(7))."""
 
 
 class ControlError(PseudoworkerError):
@@ -76,8 +74,6 @@ async def serve_control(path: Path, snapshot: Callable[[], ProcessSnapshot]) -> 
     A socket that a killed process left behind is replaced: call this only when sure to be the one owner of
     the slots. Raises ControlError when the socket cannot be made.
     """
-    listener = _listen(path)
-    identity = _inode(path)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -88,13 +84,19 @@ async def serve_control(path: Path, snapshot: Callable[[], ProcessSnapshot]) -> 
         finally:
             writer.close()
 
-    server = await asyncio.start_unix_server(answer, sock=listener, limit=len(_QUESTION) * 4)
-    try:
-        yield
-    finally:
-        server.close()
-        if _inode(path) == identity:  # else it is gone already, or a successor's
-            _remove(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            listener = _listen(path, stack.enter_context(_short(path.parent)))
+        except OSError as error:
+            raise ControlError(f"cannot make the control socket {path}: {error.strerror or error}") from None
+        identity = _inode(path)
+        server = await asyncio.start_unix_server(answer, sock=listener, limit=len(_QUESTION) * 4)
+        try:
+            yield
+        finally:
+            server.close()
+            if _inode(path) == identity:  # else it is gone already, or a successor's
+                _remove(path)
 
 
 def ask(path: Path) -> ProcessSnapshot:
@@ -143,21 +145,31 @@ def _peer_uid(connection: socket.socket) -> int:
     return int(uid)
 
 
-def _listen(path: Path) -> socket.socket:
-    if len(os.fsencode(path)) > _LONGEST_PATH - 20:  # the temporary name is longer
-        raise ControlError(f"{path} is too long for a Unix socket; choose a shorter state directory")
+@contextlib.contextmanager
+def _short(directory: Path) -> Iterator[Path]:
+    """A short name of a directory, for this process and this context only: a Unix socket's address has 107
+    bytes (unix(7)), and a path may have more."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def _listen(path: Path, directory: Path) -> socket.socket:
+    """A listening socket at `path`, bound by way of its directory's short name."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # bind() makes the socket with the umask's mode: it is made where nobody else can enter, and moved
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".control-") as private:
             temporary = Path(private, "s")
-            listener.bind(str(temporary))
+            listener.bind(str(directory / temporary.parent.name / temporary.name))
             temporary.chmod(stat.S_IRUSR | stat.S_IWUSR)
             listener.listen(8)
             temporary.replace(path)
-    except OSError as error:
+    except OSError:
         listener.close()
-        raise ControlError(f"cannot make the control socket {path}: {error.strerror or error}") from None
+        raise
     listener.setblocking(False)
     return listener
 
@@ -180,7 +192,8 @@ def _exchange(path: Path) -> bytes:
     answer = bytearray()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_PATIENCE)
-        connection.connect(str(path))
+        with _short(path.parent) as directory:
+            connection.connect(str(directory / path.name))
         connection.sendall(_QUESTION)
         while part := connection.recv(65536):
             answer += part

@@ -10,9 +10,13 @@ from collections.abc import Sequence
 
 
 def free_ports(count: int = 1, candidates: Sequence[int] = range(23500, 32000, 10)) -> int:
-    """The first of `count` ports in a row that nobody listens on, below those that the system gives out."""
-    chance = random.Random(os.urandom(8))
-    for first in chance.sample(list(candidates), len(candidates)):
+    """The first of `count` ports in a row that nobody listens on, below those that the system gives out.
+
+    Tests that run side by side (pytest-xdist) choose among different ones."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = candidates[worker::workers]
+    for first in random.Random(os.urandom(8)).sample(own, len(own)):
         with contextlib.ExitStack() as stack:
             try:
                 for port in range(first, first + count):
