@@ -7,12 +7,17 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 AGAIN = || { echo '--- once more, what failed ---'; $(1) -n 0 --last-failed --last-failed-no-failures none; }
 
-.PHONY: demo test lint unit kills crash soak fuzz real lab clean
+.PHONY: demo test offline lint unit kills crash soak fuzz real lab clean
 demo: $(VENV)/ready
 	examples/lab/lab install
 	$(BIN)/python examples/demo
 
-test: lint unit kills real
+# The tests between real instances wait most of their time, and so do the others: they run side by side.
+test: lint
+	$(MAKE) --jobs=2 offline real
+
+offline: unit
+	$(MAKE) kills
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,8 +39,8 @@ pseudoworker/openqa/events.py,pseudoworker/openqa/failures.py,pseudoworker/openq
 pseudoworker/openqa/names.py,pseudoworker/openqa/retry.py,pseudoworker/openqa/signing.py,pseudoworker/openqa/states.py,$\
 pseudoworker/openqa/urls.py,pseudoworker/openqa/values.py,pseudoworker/openqa/views.py
 UNIT := $(BIN)/coverage run -m pytest -q tests/unit -m 'not real'
-SOCKETS := $(PYTEST) -n 6 --ignore=tests/unit --ignore=tests/real -m 'not real and not crash'
-KILLS := $(PYTEST) -s tests/crash
+SOCKETS := $(PYTEST) -n 6 --dist worksteal --ignore=tests/unit --ignore=tests/real -m 'not real and not crash'
+KILLS := $(PYTEST) -s -o cache_dir=.pytest_cache/kills tests/crash
 unit: $(VENV)/ready
 	$(UNIT) $(call AGAIN,$(BIN)/coverage run --append -m pytest -q tests/unit -m 'not real')
 	$(BIN)/coverage report --skip-covered --fail-under=100 --include='$(CORE)'
@@ -43,7 +48,7 @@ unit: $(VENV)/ready
 
 # Kills the process at its writes, requests and messages: a sample of them, two of each kind.
 kills: $(VENV)/ready
-	$(KILLS)
+	$(KILLS) $(call AGAIN,$(KILLS))
 
 # At every one of them: a quarter of an hour, and not part of `make test`.
 crash: $(VENV)/ready
@@ -62,8 +67,9 @@ lab: $(VENV)/ready
 	examples/lab/lab install --browser
 	examples/lab/lab up
 
-REAL := $(PYTEST) -m real tests/real
+REAL := PYTEST_DEBUG_TEMPROOT=$(CURDIR)/$(VENV)/real $(PYTEST) -o cache_dir=.pytest_cache/real -m real tests/real
 real: lab
+	mkdir -p $(VENV)/real
 	$(REAL) $(call AGAIN,$(REAL))
 
 # Real instances of other releases in pairs, and the table of docs/compatibility.md: an hour, and not part of `make test`.
