@@ -132,8 +132,8 @@ def bridged(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brid
 @pytest.fixture(scope="module")
 def runs(lab: Lab, bridged: Bridge, request: pytest.FixtureRequest) -> Iterator[tuple[Runs, Runs]]:
     """All plays that the chosen tests need, at once: by stock workers, and through pseudoworker."""
-    specs = [item.callspec for item in request.session.items if isinstance(item, pytest.Function)]
-    chosen = [play for spec in specs if isinstance(play := spec.params.get("play"), Play)]
+    specs = [getattr(item, "callspec", None) for item in request.session.items]
+    chosen = [play for spec in specs if spec and isinstance(play := spec.params.get("play"), Play)]
     measures = {play.like or play.name for play in chosen}
     native, federated = {}, {}
     with ThreadPoolExecutor(2 * len(PLAYS)) as pool:
