@@ -7,17 +7,12 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 AGAIN = || { echo '--- once more, what failed ---'; $(1) -n 0 --last-failed --last-failed-no-failures none; }
 
-.PHONY: demo test offline lint unit kills crash soak fuzz real lab clean
+.PHONY: demo test graphs lint unit kills crash soak fuzz real lab clean
 demo: $(VENV)/ready
 	examples/lab/lab install
 	$(BIN)/python examples/demo
 
-# The tests between real instances wait most of their time, and so do the others: they run side by side.
-test: lint
-	$(MAKE) --jobs=2 offline real
-
-offline: unit
-	$(MAKE) kills
+test: lint unit kills real
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -67,10 +62,16 @@ lab: $(VENV)/ready
 	examples/lab/lab install --browser
 	examples/lab/lab up
 
-REAL := PYTEST_DEBUG_TEMPROOT=$(CURDIR)/$(VENV)/real $(PYTEST) -o cache_dir=.pytest_cache/real -m real tests/real
+GRAPHS := tests/real/test_clusters.py tests/real/test_crash.py tests/real/test_restarts.py
+REAL := PYTEST_DEBUG_TEMPROOT=$(CURDIR)/$(VENV)/real $(PYTEST) -o cache_dir=.pytest_cache/real -m real
 real: lab
 	mkdir -p $(VENV)/real
-	$(REAL) $(call AGAIN,$(REAL))
+	$(REAL) $(GRAPHS:%=--ignore=%) tests/real $(call AGAIN,$(REAL) $(GRAPHS:%=--ignore=%) tests/real)
+
+# Graphs of jobs, kills and restarts between real instances: half an hour more, and not part of `make test` yet.
+graphs: lab
+	mkdir -p $(VENV)/real
+	$(REAL) $(GRAPHS)
 
 # Real instances of other releases in pairs, and the table of docs/compatibility.md: an hour, and not part of `make test`.
 .PHONY: matrix
