@@ -10,7 +10,7 @@ AGAIN = || { echo '--- once more, what failed ---'; $(1) -n 0 --last-failed --la
 .PHONY: demo test graphs lint unit kills crash soak fuzz real lab clean
 demo: $(VENV)/ready
 	examples/lab/lab install
-	$(BIN)/python examples/demo
+	$(BIN)/python -m examples.demo
 
 test: lint unit kills real
 

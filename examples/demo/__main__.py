@@ -13,15 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from examples.lab import Lab, OpenqaApi, current_lab, post
+from examples.lab.control import Control
+from examples.lab.federation import write_configuration
+from pseudoworker.observe.control import NotRunning, ask, find_sockets
+from pseudoworker.observe.snapshot import SlotSnapshot
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from examples.lab import Lab, OpenqaApi, current_lab, post  # noqa: E402 (the path has to be known first)
-from examples.lab.control import Control  # noqa: E402
-from examples.lab.federation import write_configuration  # noqa: E402
-from pseudoworker.observe.control import NotRunning, ask, find_sockets  # noqa: E402
-from pseudoworker.observe.snapshot import SlotSnapshot  # noqa: E402
-
 LIMIT = 600.0
 """Seconds after which the demonstration gives up."""
 

@@ -98,8 +98,9 @@ class Preparation:
 
     async def _prepare_late(self, cluster: Cluster) -> None:
         """Do for the late members what they can not do themselves; one of the others does it for all."""
-        if self._job.id != min(cluster.prompt):
+        if not cluster.late or self._job.id != min(cluster.prompt):
             return
+        coming = await self._promised(cluster.prompt)
         for member in sorted(cluster.late):
             view = await self._patience.until_done(partial(self._services.master_view, member))
             if hidden := [key for key, value in sorted(view.settings.items()) if value == REDACTED]:
@@ -108,7 +109,6 @@ class Preparation:
                     f" {member}, which it hands out after others have ended"
                 )
             settings = self._for_slave(member, view.settings)
-            coming = await self._promised(cluster.prompt)
             needs = Grabbed(member, view.settings, {})
             provided = await self._patience.until_done(
                 partial(self._services.assets.provider.provide, needs, self._note, coming=coming, hold=True)

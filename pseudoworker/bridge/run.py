@@ -21,7 +21,7 @@ from pseudoworker.bridge.patience import Patience
 from pseudoworker.bridge.preparation import NotRunnable, Preparation
 from pseudoworker.bridge.relay import Relay
 from pseudoworker.bridge.services import Services
-from pseudoworker.bridge.settings import run_time
+from pseudoworker.bridge.settings import needed_classes, run_time
 from pseudoworker.bridge.story import Story
 from pseudoworker.bridge.yielding import yield_to_relatives
 from pseudoworker.master.job import LeaseLost, MasterJob
@@ -60,6 +60,7 @@ class JobRun:
         self.job = Grabbed(pairing.master_id, flat_settings(pairing.job.get("settings")) or {}, pairing.job)
         self.state = pairing.state
         self.slot = pairing.slot
+        self.needs = needed_classes(self.job.settings, services.configuration.classes.to_slave)
         self.claimed = pairing.claimed or time.time()
         self.running_since: float | None = None
         """When the slave job was first seen running, by the monotonic clock."""

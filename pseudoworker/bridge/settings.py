@@ -63,6 +63,14 @@ def slave_classes(settings: Mapping[str, str], to_slave: Callable[[str], str | N
     return tuple(mapped)
 
 
+def needed_classes(settings: Mapping[str, str], to_slave: Callable[[str], str | None]) -> frozenset[str]:
+    """The slave's classes that the job takes a worker of; none when one of its own stands for none there."""
+    try:
+        return frozenset(slave_classes(settings, to_slave))
+    except UnmappedClass:
+        return frozenset()
+
+
 def worker_classes(settings: Mapping[str, str]) -> tuple[str, ...]:
     """The single classes of the setting WORKER_CLASS."""
     return tuple(name.strip() for name in settings.get("WORKER_CLASS", "").split(",") if name.strip())

@@ -13,7 +13,7 @@ from pseudoworker.bridge.journal import JournalError, Pairing
 from pseudoworker.bridge.lifecycle import Phase, State, Stop
 from pseudoworker.bridge.run import EARLY, JobRun
 from pseudoworker.bridge.services import Services
-from pseudoworker.bridge.settings import UnmappedClass, slave_classes
+from pseudoworker.bridge.settings import slave_classes
 from pseudoworker.config.model import SlotConfig
 from pseudoworker.master.job import MasterJob
 from pseudoworker.master.link import Link, Message
@@ -60,8 +60,6 @@ class Slot:
         self._queue: list[JobRun] = []
         """The current job and those that wait for it, in their order."""
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._needs: dict[int, frozenset[str]] = {}
-        """The slave's classes that each job needs."""
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -122,7 +120,7 @@ class Slot:
     def loads(self) -> list[Load]:
         """The jobs of the slot that need a worker of the slave."""
         return [
-            Load(self._needs.get(run.job.id, frozenset()), run.running_since)
+            Load(run.needs, run.running_since)
             for run in self._queue[:1]
             if run.state.phase in EARLY or run.running_since is not None
         ]
@@ -263,7 +261,6 @@ class Slot:
         if self._registration is not None:
             run.registered(self._registration)
         self._queue.append(run)
-        self._needs[run.job.id] = self._classes_of(run)
         self._empty.clear()
         task = asyncio.create_task(run.run(), name=f"job {pairing.master_id}")
         self._tasks[pairing.master_id] = task
@@ -274,7 +271,6 @@ class Slot:
             return  # the slot has let go of it
         del self._tasks[run.job.id]
         self._queue.remove(run)
-        self._needs.pop(run.job.id, None)
         if (error := task.exception()) is not None:
             self._logger.error("Job %d ended by an internal error", run.job.id, exc_info=error)
         self._since = time.time()
@@ -310,12 +306,6 @@ class Slot:
     def _status_changed(self) -> None:
         if self.link is not None:
             self.link.status_changed()
-
-    def _classes_of(self, run: JobRun) -> frozenset[str]:
-        try:
-            return frozenset(slave_classes(run.job.settings, self._services.configuration.classes.to_slave))
-        except UnmappedClass:
-            return frozenset()
 
 
 def _flat(sequence: messages.Sequence) -> list[int]:

@@ -84,6 +84,8 @@ async def serve_control(path: Path, snapshot: Callable[[], ProcessSnapshot]) -> 
         finally:
             writer.close()
 
+    # The short name is the socket's address: asyncio looks at what lies there (3.13), so it must not become
+    # another file's while the socket is in use.
     with contextlib.ExitStack() as stack:
         try:
             listener = _listen(path, stack.enter_context(_short(path.parent)))

@@ -22,6 +22,7 @@ PARALLEL = (os.cpu_count() or 1) + 1
 EACH = int(os.environ.get("CRASH_EACH", "2"))
 """How many of the points of one kind: most are the same request once more."""
 LIFE = {"modules": 3, "screens": 1, "texts": 1, "seconds": 0.3}
+HELD = json.dumps(LIFE | {"hold": ["login"]})
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ SCENARIOS = {
         one_job,
         ["user_cancelled"],
         steer=cancel,
-        script=json.dumps(LIFE | {"hold": ["login"]}),
+        script=HELD,
         since="after receiving Stop",
         compared=False,  # the release of 2023 takes no results of modules after a cancellation
         left=["autoinst-log.txt", "worker-log.txt"],
@@ -98,7 +99,7 @@ SCENARIOS = {
         one_job,
         ["passed"],
         steer=restart,
-        script=json.dumps(LIFE | {"hold": ["login"]}),
+        script=HELD,
         since="before journal record queued #2",
         until="after journal record finishing",
         runs=2,

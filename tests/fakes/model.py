@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -235,12 +236,12 @@ class Worker:
             job.touch()
 
 
-class Channel:
+class Channel(ABC):
     """A way to a worker: a websocket, or a scripted worker inside the fake."""
 
+    @abstractmethod
     def send(self, message: Document) -> None:
         """Queue one message."""
-        raise NotImplementedError
 
 
 @dataclass(eq=False)

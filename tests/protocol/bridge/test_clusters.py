@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,23 @@ async def both_run(pair: FakePair, jobs: Mapping[str, Job]) -> dict[str, Job]:
     return {key: pair.slave.job_for(job.id) for key, job in jobs.items()}
 
 
+@asynccontextmanager
+async def running_pair(
+    pair: FakePair, tmp_path: Path
+) -> AsyncIterator[tuple[dict[str, Job], dict[str, Job]]]:
+    """Two parallel jobs of the master by their keys, and their slave jobs, all held while they run."""
+    jobs = pair.master.post_many(**PAIR, FAKE_SCRIPT=HOLD)
+    async with pseudoworker(pair.write_config(tmp_path)):
+        yield jobs, await both_run(pair, jobs)
+
+
 def results(jobs: Mapping[str, Job]) -> dict[str, tuple[str, str | None]]:
     return {key: (job.result, job.reason) for key, job in jobs.items()}
 
 
 async def test_a_cluster_cancelled_on_the_master(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        jobs = pair.master.post_many(**PAIR, FAKE_SCRIPT=HOLD)
-        async with pseudoworker(config):
-            slave_jobs = await both_run(pair, jobs)
+        async with running_pair(pair, tmp_path) as (jobs, slave_jobs):
             pair.master.db.cancel(jobs["b"])
             await pair.done(*jobs.values())
         assert results(jobs) == {"a": ("parallel_failed", None), "b": ("user_cancelled", None)}
@@ -45,10 +53,7 @@ async def test_a_cluster_cancelled_on_the_master(tmp_path: Path) -> None:
 
 async def test_a_cluster_cancelled_on_the_slave(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        jobs = pair.master.post_many(**PAIR, FAKE_SCRIPT=HOLD)
-        async with pseudoworker(config):
-            slave_jobs = await both_run(pair, jobs)
+        async with running_pair(pair, tmp_path) as (jobs, slave_jobs):
             pair.slave.db.cancel(slave_jobs["a"])
             await pair.done(*jobs.values())
         url = f"{pair.slave.url}/tests/{slave_jobs['a'].id}"
@@ -61,10 +66,7 @@ async def test_a_cluster_cancelled_on_the_slave(tmp_path: Path) -> None:
 
 async def test_a_cluster_restarted_on_the_slave(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        jobs = pair.master.post_many(**PAIR, FAKE_SCRIPT=HOLD)
-        async with pseudoworker(config):
-            slave_jobs = await both_run(pair, jobs)
+        async with running_pair(pair, tmp_path) as (jobs, slave_jobs):
             pair.slave.db.restart(slave_jobs["b"])
             clones = [pair.slave.db.jobs[job.clone_id or 0] for job in slave_jobs.values()]
             await until(
@@ -80,10 +82,7 @@ async def test_a_cluster_restarted_on_the_slave(tmp_path: Path) -> None:
 
 async def test_a_cluster_restarted_on_the_master(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        jobs = pair.master.post_many(**PAIR, FAKE_SCRIPT=HOLD)
-        async with pseudoworker(config):
-            slave_jobs = await both_run(pair, jobs)
+        async with running_pair(pair, tmp_path) as (jobs, slave_jobs):
             pair.master.db.restart(jobs["a"])
             clones = {key: pair.master.db.jobs[job.clone_id or 0] for key, job in jobs.items()}
             await pair.done(*jobs.values())

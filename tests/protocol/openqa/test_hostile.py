@@ -153,12 +153,13 @@ async def test_a_slow_line_is_no_stalled_one(make_client: ClientMaker) -> None:
 
 async def test_a_request_may_go_out_slowly(make_client: ClientMaker) -> None:
     async def script(link: Link) -> None:
-        sock = link.writer.transport.get_extra_info("socket")
-        assert sock is not None
+        transport = link.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        assert transport.get_extra_info("socket") is not None
         for _ in range(20):
-            link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            transport.pause_reading()
             await asyncio.sleep(0.02)
-            link.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            transport.resume_reading()
         if (request := await link.request()) is not None:
             await link.answer(200, str(len(request.body)).encode())
 

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pseudoworker.bridge.settings import UnmappedClass, for_slave, run_time, slave_classes, worker_classes
+from pseudoworker.bridge.settings import (
+    UnmappedClass,
+    for_slave,
+    needed_classes,
+    run_time,
+    slave_classes,
+    worker_classes,
+)
 from pseudoworker.config.model import ClassMap
 
 CLASSES = ClassMap("lab", {"special": "tap"})
@@ -85,3 +92,8 @@ def test_how_long_a_job_may_take() -> None:
     assert run_time({}) == 3600 + 7200
     assert run_time({"MAX_JOB_TIME": "60", "TIMEOUT_SCALE": "2", "MAX_SETUP_TIME": "10"}) == 130
     assert run_time({"MAX_JOB_TIME": "an hour"}) == 3600 + 7200
+
+
+def test_a_job_whose_class_is_unknown_needs_no_worker() -> None:
+    assert needed_classes({"WORKER_CLASS": ":lab:qemu_x86_64"}, CLASSES.to_slave) == {"qemu_x86_64"}
+    assert needed_classes({"WORKER_CLASS": "elsewhere"}, CLASSES.to_slave) == frozenset()
