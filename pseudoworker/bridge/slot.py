@@ -13,7 +13,7 @@ from pseudoworker.bridge.journal import JournalError, Pairing
 from pseudoworker.bridge.lifecycle import Phase, State, Stop
 from pseudoworker.bridge.run import EARLY, JobRun
 from pseudoworker.bridge.services import Services
-from pseudoworker.bridge.settings import slave_classes
+from pseudoworker.bridge.settings import needed_classes, slave_classes
 from pseudoworker.config.model import SlotConfig
 from pseudoworker.master.job import MasterJob
 from pseudoworker.master.link import Link, Message
@@ -60,6 +60,8 @@ class Slot:
         self._queue: list[JobRun] = []
         """The current job and those that wait for it, in their order."""
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._claiming: frozenset[str] | None = None
+        """The slave's classes that a job needs which is being written down, before it is in the queue."""
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -114,11 +116,14 @@ class Slot:
     @property
     def state(self) -> SlotState:
         """For `bridge.availability`."""
-        busy = bool(self._queue) or self.draining or self.link is None or not self.link.is_connected
+        taken = bool(self._queue) or self._claiming is not None
+        busy = taken or self.draining or self.link is None or not self.link.is_connected
         return SlotState(self.instance, self.classes, busy=busy, offered=self._reason is None)
 
     def loads(self) -> list[Load]:
         """The jobs of the slot that need a worker of the slave."""
+        if self._claiming is not None:
+            return [Load(self._claiming, None)]
         return [
             Load(run.needs, run.running_since)
             for run in self._queue[:1]
@@ -222,6 +227,7 @@ class Slot:
             Pairing(job.id, self.instance, self._registration.worker_id, job.raw, State(), position)
             for position, job in enumerate(jobs)
         ]
+        self._claiming = needed_classes(jobs[0].settings, self._services.configuration.classes.to_slave)
         try:
             await self._services.journal.claim(pairings)
         except JournalError as error:
@@ -229,6 +235,8 @@ class Slot:
             await self._reject(ids, str(error))
             self._services.availability.wake()
             return
+        finally:
+            self._claiming = None
         for pairing in pairings:
             self._start(pairing, resumed=False)
         self._next_turn()
