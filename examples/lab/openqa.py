@@ -39,6 +39,9 @@ enabled = 0
 
 _WEB_PROCESSES = 10
 
+_SCHEDULER_TICK = 4
+"""Seconds between two looks of the scheduler for work."""
+
 _WORKER_READY = "Registered and connected via websockets with openQA host"
 
 
@@ -137,7 +140,12 @@ def workers(instance: Instance) -> list[Daemon]:
 
 
 def _service(instance: Instance, name: str, command: list[str], delta: int | None) -> Daemon:
-    daemon_environment = {**environment(instance), "OPENQA_BASE_PORT": str(instance.base_port)}
+    daemon_environment = {
+        **environment(instance),
+        "OPENQA_BASE_PORT": str(instance.base_port),
+        # read by the scheduler alone: it looks for work when a job is posted, and else this often (20 s there)
+        "OPENQA_SCHEDULER_SCHEDULE_TICK_MS": str(_SCHEDULER_TICK * 1000),
+    }
     if instance.root:
         # Scripts of sid's packages pass a port where the library of sid's packages wants a name. Even gru's
         # does, which does not listen at all.

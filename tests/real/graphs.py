@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import psycopg
@@ -54,13 +55,14 @@ class Graph:
         return rows
 
     def running(self, module: str = "") -> Rows:
-        """Wait until all jobs run; `module` may be a module that all are to run then."""
+        """Wait until all jobs run; `module` may be a module that all are to run then, with the results of
+        those before it known."""
 
         def run(rows: Rows) -> bool:
             assert not any(map(is_over, rows.values())), "some have ended before all run"
             if any(row["state"] != "running" for row in rows.values()):
                 return False
-            return not module or set(self._modules_running().values()) == {module}
+            return not module or all(modules.get(module) == "running" for modules in self._reached().values())
 
         return self.wait(f"running jobs ({module or 'any module'})", run)
 
@@ -110,9 +112,15 @@ class Graph:
         }
         return {"jobs": jobs, "edges": self.edges()}
 
-    def _modules_running(self) -> dict[int, str]:
-        found = self._select("SELECT * FROM job_modules WHERE job_id = ANY(%s) AND result = 'running'")
-        return dict.fromkeys(self.ids.values(), "") | {row["job_id"]: row["name"] for row in found}
+    def _reached(self) -> dict[int, dict[str, str]]:
+        """Of each job the results of its modules by their names, up to the first that has none."""
+        results: dict[int, dict[str, str]] = {job_id: {} for job_id in self.ids.values()}
+        for row in self._select("SELECT * FROM job_modules WHERE job_id = ANY(%s) ORDER BY id"):
+            results[row["job_id"]][row["name"]] = row["result"]
+        return {
+            job_id: dict(takewhile(lambda item: item[1] != "none", modules.items()))
+            for job_id, modules in results.items()
+        }
 
     def _select(self, sql: str) -> list[dict[str, Any]]:
         ids = list(self.ids.values())

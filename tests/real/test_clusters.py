@@ -94,7 +94,7 @@ class Play:
         return graph
 
 
-WAITING = {"MODULES": "developer", "WAIT": "3600"}
+WAITING = {"MODULES": "waiting", "WAIT": "3600"}
 PLAYS = (
     Play("quad", "quad"),
     Play("cancelled-on-master", "pair", cancelled_on_the_master, WAITING),

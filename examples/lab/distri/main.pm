@@ -19,6 +19,7 @@ my %modules = (
     steps => [qw(boot steps shutdown)],
     flood => [qw(boot flood shutdown)],
     developer => [qw(boot console waiting texts shutdown)],
+    waiting => [qw(boot shown waiting shutdown)],
     assets => [qw(boot assets shutdown)],
     'pair/parent' => [qw(boot server shutdown)],
     'pair/child' => [qw(boot client shutdown)],

@@ -8,7 +8,7 @@ use testapi;
 sub run ($self) {
     barrier_create('all_started', get_var('CLUSTER_SIZE', 2));
     mutex_create('server_ready');
-    wait_for_children_to_start;
+    $self->wait_until_shown($_, 'client') for keys %{get_children()};
     die "the parent fails\n";
 }
 
