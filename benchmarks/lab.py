@@ -53,6 +53,8 @@ class Ran:
     """Seconds from the end of what runs it (the test of a stock worker, the slave job) to its own end."""
     test: float
     """Seconds from the first to the last line of the test's own log."""
+    new_bytes: int
+    """Of the files that it left on the master and that were not there before."""
     queued: float = 0.0
     """Seconds for which the slave job waited for the slave's scheduler."""
 
@@ -66,14 +68,16 @@ def run_job(lab: Lab, variant: str, worker_class: str, *, through: str = "") -> 
     wait_for(f"job {job_id}", partial(is_settled, lab.master, job_id), LIMIT, 1)
     job = OpenqaApi(lab.master.url).get(f"jobs/{job_id}")["job"]
     assert job["result"] == "passed", f"job {job_id} of {variant} is {job['result']}: {job.get('reason')}"
-    end = _ask(lab.master, _ENDED, str(job_id))
+    end, new_bytes = _ask(lab.master, _ENDED, str(job_id)), _new_bytes(lab.master, job_id, began)
     if not through:
         first, last = _test(lab.master, job_id)
-        return Ran(job_id, end - began, end - last, last - first)
+        return Ran(job_id, end - began, end - last, last - first, new_bytes)
     (slave_id,) = slave_jobs(lab.slave, f"{through}/tests/{job_id}")
     queued = _ask(lab.slave, _QUEUED, slave_id)
     first, last = _test(lab.slave, slave_id)
-    return Ran(job_id, end - began, end - _ask(lab.slave, _ENDED, str(slave_id)), last - first, queued)
+    return Ran(
+        job_id, end - began, end - _ask(lab.slave, _ENDED, str(slave_id)), last - first, new_bytes, queued
+    )
 
 
 def _ask(instance: Instance, query: str, argument: object) -> float:
@@ -89,6 +93,12 @@ def _test(instance: Instance, job_id: int) -> tuple[float, float]:
     text = (instance.job_directory(job_id) / "autoinst-log.txt").read_text(errors="replace")
     times = [datetime.fromisoformat(f"{stamp}+00:00").timestamp() for stamp in _STAMP.findall(text)]
     return min(times), max(times)
+
+
+def _new_bytes(instance: Instance, job_id: int, began: float) -> int:
+    """Screenshots are links to where all jobs have theirs; those of earlier jobs are older than this one."""
+    found = {path.resolve() for path in instance.job_directory(job_id).rglob("*") if path.is_file()}
+    return sum(stat.st_size for stat in map(Path.stat, found) if stat.st_mtime >= began)
 
 
 @dataclass

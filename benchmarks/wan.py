@@ -26,7 +26,9 @@ async def wan(directory: Path) -> Part:
         "A job with 300 screenshots and 100 texts over a line of 50 ms and 20 Mbit/s each way between the"
         " worker (or pseudoworker, at the slave's site) and the master. Bytes and connections are those of"
         " the whole life of the process, one job, as the proxy counts them; the websocket goes beside"
-        " the proxy in both cases, since the web UI redirects it to its own port.",
+        " the proxy in both cases, since the web UI redirects it to its own port. No two runs show the same"
+        " screens or make a video of the same size, so what was sent stands beside the sizes of the files"
+        " that the job left and the master did not have before.",
     )
     stock, stock_line = await asyncio.to_thread(_stock, directory / "stock")
     ours, our_line = await asyncio.to_thread(_ours, directory / "ours")
@@ -37,7 +39,15 @@ async def wan(directory: Path) -> Part:
     part.add("stock worker: connections", stock_line.connections)
     part.add("pseudoworker: connections", our_line.connections, "", CONNECTIONS)
     part.add("stock worker: bytes to the master", stock_line.up / 1e6, "MB")
-    part.add("pseudoworker: bytes to the master", our_line.up / 1e6, "MB", stock_line.up / 1e6)
+    part.add("pseudoworker: bytes to the master", our_line.up / 1e6, "MB")
+    per_byte = stock_line.up / stock.new_bytes
+    part.add("stock worker: bytes to the master for each of the job's files", per_byte)
+    part.add(
+        "pseudoworker: bytes to the master for each of the job's files",
+        our_line.up / ours.new_bytes,
+        "",
+        per_byte,
+    )
     part.add("stock worker: bytes from the master", stock_line.down / 1e6, "MB")
     part.add("pseudoworker: bytes from the master", our_line.down / 1e6, "MB")
     part.load = os.getloadavg()[0]
