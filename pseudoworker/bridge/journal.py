@@ -98,13 +98,24 @@ class Journal(JournalFile):
         await self._transaction(write, patient=False)
 
     async def record(self, master_id: int, state: State) -> None:
-        """Write a pairing's new state. A closed one keeps no settings, and no secrets in them."""
-        await self._execute(
-            "UPDATE pairing SET phase = ?, slave_id = ?, stop = ?, ending = ?, related = ?, changed = ?,"
-            " job = CASE ? WHEN 'closed' THEN '{}' ELSE job END"
-            " WHERE master_url = ? AND master_id = ?",
-            (*_columns(state), time.time(), state.phase.value, self._master_url, master_id),
-        )
+        """Write a pairing's new state. A closed one keeps no settings, no secrets in them, and nothing of what
+        the master took."""
+        closed = state.phase is Phase.CLOSED
+        values = (*_columns(state), time.time(), closed, self._master_url, master_id)
+
+        def write(database: sqlite3.Connection) -> None:
+            database.execute(
+                "UPDATE pairing SET phase = ?, slave_id = ?, stop = ?, ending = ?, related = ?, changed = ?,"
+                " job = CASE WHEN ? THEN '{}' ELSE job END WHERE master_url = ? AND master_id = ?",
+                values,
+            )
+            if closed:
+                database.execute(
+                    "DELETE FROM acknowledged WHERE master_url = ? AND master_id = ?",
+                    (self._master_url, master_id),
+                )
+
+        await self._transaction(write)
 
     async def move_up(self, master_id: int) -> None:
         """The job is its slot's current one from now on."""

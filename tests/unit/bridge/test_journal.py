@@ -219,6 +219,8 @@ async def test_old_entries_are_dropped(path: Path) -> None:
         await journal.acknowledge(7, "file", {"a": ""})
         await journal.acknowledge(8, "file", {"a": ""})
         await journal.record(7, State(Phase.CLOSED, 70))
+        assert await journal.acknowledged(7, "file") == {}
+        await journal.acknowledge(7, "file", {"late": ""})
         assert await journal.prune(older_than=3600) == 0
         assert await journal.slave_of(7) == 70
         assert await journal.acknowledged(7, "file") == {}
