@@ -143,7 +143,7 @@ def _service(instance: Instance, name: str, command: list[str], delta: int | Non
     daemon_environment = {
         **environment(instance),
         "OPENQA_BASE_PORT": str(instance.base_port),
-        # read by the scheduler alone: it looks for work when a job is posted, and else this often (20 s there)
+        # read by the scheduler alone: how often it looks for work when nobody calls for it
         "OPENQA_SCHEDULER_SCHEDULE_TICK_MS": str(_SCHEDULER_TICK * 1000),
     }
     if instance.root:

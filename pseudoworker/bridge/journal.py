@@ -98,8 +98,8 @@ class Journal(JournalFile):
         await self._transaction(write, patient=False)
 
     async def record(self, master_id: int, state: State) -> None:
-        """Write a pairing's new state. A closed one keeps no settings, no secrets in them, and nothing of what
-        the master took."""
+        """Write a pairing's new state. A closed one keeps no settings, no secrets in them, and nothing of
+        what the master took."""
         closed = state.phase is Phase.CLOSED
         values = (*_columns(state), time.time(), closed, self._master_url, master_id)
 
