@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 AGAIN = || { echo '--- once more, what failed ---'; $(1) -n 0 --last-failed --last-failed-no-failures none; }
 
-.PHONY: demo test graphs lint unit kills crash soak fuzz real lab clean
+.PHONY: demo test lint unit kills crash soak fuzz real lab clean
 demo: $(VENV)/ready
 	examples/lab/lab install
 	$(BIN)/python -m examples.demo
@@ -62,16 +62,11 @@ lab: $(VENV)/ready
 	examples/lab/lab install --browser
 	examples/lab/lab up
 
-GRAPHS := tests/real/test_clusters.py tests/real/test_crash.py tests/real/test_restarts.py
-REAL := PYTEST_DEBUG_TEMPROOT=$(CURDIR)/$(VENV)/real $(PYTEST) -o cache_dir=.pytest_cache/real -m real
+# Between real instances: single jobs, graphs, kills of the process and restarts of the servers.
+REAL := PYTEST_DEBUG_TEMPROOT=$(CURDIR)/$(VENV)/real $(PYTEST) -o cache_dir=.pytest_cache/real -m real tests/real
 real: lab
 	mkdir -p $(VENV)/real
-	$(REAL) $(GRAPHS:%=--ignore=%) tests/real $(call AGAIN,$(REAL) $(GRAPHS:%=--ignore=%) tests/real)
-
-# Graphs of jobs, kills and restarts between real instances: half an hour more, and not part of `make test` yet.
-graphs: lab
-	mkdir -p $(VENV)/real
-	$(REAL) $(GRAPHS)
+	$(REAL) $(call AGAIN,$(REAL))
 
 # Real instances of other releases in pairs, and the table of docs/compatibility.md: an hour, and not part of `make test`.
 .PHONY: matrix
