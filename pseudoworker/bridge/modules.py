@@ -163,20 +163,24 @@ class ModuleRelay:
         ended = {name for name, reported in taken.items() if reported.result != states.RUNNING}
         return next((module.name for module in reversed(view.modules) if module.name in ended), None)
 
-    async def update(self, view: JobView, *, final: bool = False, paused: str = "") -> bool:
-        """Report what the master lacks: new modules and those that finished; with `final` whatever differs
-        from what the slave shows. Screenshots and texts follow by themselves (`Transfers`).
+    async def update(self, view: JobView, *, ended: Details | None = None, paused: str = "") -> bool:
+        """Report what the master lacks: new modules and those that finished; with `ended`, the details of a
+        job that has ended, whatever differs from them. Screenshots and texts follow by themselves
+        (`Transfers`).
 
         Returns False when the slave does not have all of it yet, so that it is worth to come back in a
         moment."""
         await self._reported.settle()
+        final = ended is not None
+        for module_details in ended.modules if ended is not None else ():
+            self._files.learn(module_details.texts)
         due = self._due(view, final=final, paused=bool(paused))
         shown: Mapping[str, ModuleDetails] = {}
         reports: dict[str, ModuleReport] = {}
         unfinished: dict[str, ModuleReport] = {}
         whole = True
         if due:
-            details = await self._slave.details(view.id)
+            details = ended or await self._slave.details(view.id)
             shown = {module.name: module for module in details.modules}
             for module in due:
                 before = self._reported.taken.get(module.name)

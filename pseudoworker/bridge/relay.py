@@ -204,8 +204,8 @@ class Relay:
         self.view = view
         await self._master.announce_uploading()
         self._slave_tokens |= await self._services.slave_results.secrets(slave_id)
-        await self._modules.update(view, final=True)
         details = await self._services.slave_results.details(slave_id)
+        await self._modules.update(view, ended=details)
         listed = details.result_files()
         for problem in listed.problems:
             self._story.tell(problem)

@@ -50,6 +50,8 @@ class StepFiles:
         """Screenshots (md5) and files that are on the master or on their way."""
         self._texts: dict[str, dict[str, bytes]] = {}
         """Texts of each module that are on the master while others of its files are on their way."""
+        self._learned: dict[str, bytes] = {}
+        """Contents of texts that the ended slave job showed at once, by name."""
 
     def are_coming(self, module: str) -> bool:
         """Whether files of this module are on their way."""
@@ -60,6 +62,11 @@ class StepFiles:
         self._coming.clear()
         self._sent.clear()
         self._texts.clear()
+        self._learned.clear()
+
+    def learn(self, texts: Mapping[str, bytes]) -> None:
+        """Texts as they are for good: those of them that wait for their turn need not be fetched any more."""
+        self._learned |= texts
 
     def bring(
         self,
@@ -149,7 +156,9 @@ class StepFiles:
 
     def _text(self, slave_id: int, module: str, name: str, content: bytes | None) -> Bring:
         async def bring() -> None:
-            found = await self._slave.text(slave_id, module, name) if content is None else content
+            found = self._learned.get(name, content)
+            if found is None:
+                found = await self._slave.text(slave_id, module, name)
             await self._upload(name, found)
             self._texts.setdefault(module, {})[name] = found
 

@@ -15,7 +15,7 @@ from pseudoworker.bridge.transfer import Transfers
 from pseudoworker.master.job import MasterJob
 from pseudoworker.openqa.errors import OpenQAError
 from pseudoworker.openqa.views import JobView, ModuleView
-from pseudoworker.slave.results import SlaveResults
+from pseudoworker.slave.results import Details, SlaveResults, parse_details
 from tests.protocol.rooms.site import Answer, Said, Site, client_of, serving
 
 STATUS = "POST /api/v1/jobs/42/status"
@@ -35,6 +35,11 @@ def details(steps: list[Any], result: str = "passed") -> Said:
 
 def view(result: str = "passed") -> JobView:
     return JobView(7, "job", "running", "none", modules=(ModuleView("boot", "tests", result),))
+
+
+def parsed(answer: Said) -> Details:
+    assert not isinstance(answer.body, bytes)
+    return parse_details(answer.body)
 
 
 async def scripts(_view: JobView, modules: Iterable[ModuleView]) -> Mapping[str, str]:
@@ -101,7 +106,7 @@ async def test_a_module_that_is_being_written_is_left_for_a_moment(
         assert not results(site)
         assert await relay.update(view())
         assert [result["result"] for result in results(site)] == ["ok"]
-        await relay.update(view(), final=True)
+        await relay.update(view(), ended=parsed(details(STEPS)))
         assert len(results(site)) == 1
 
 
@@ -115,9 +120,23 @@ async def test_details_that_always_look_other_than_the_document_are_no_obstacle(
 
 async def test_in_the_end_everything_is_taken_as_it_is(tmp_path: Path) -> None:
     text = {"GET /tests/7/file/boot-1.txt": Said(b"text", content_type="text/plain")}
-    async with relay_on(tmp_path, {DETAILS: details([]), DOCUMENT: WHOLE, **text}) as (relay, site):
-        await relay.update(view(), final=True)
+    async with relay_on(tmp_path, {DOCUMENT: WHOLE, **text}) as (relay, site):
+        await relay.update(view(), ended=parsed(details([])))
         assert len(results(site)) == 1
+
+
+async def test_what_the_details_of_the_ended_job_hold_is_not_fetched(tmp_path: Path) -> None:
+    steps = [{**STEPS[0], "text_data": "Unable to read boot-1.txt."}]
+    shown: Any = {"name": "boot", "result": "passed", "details": steps, "execution_time": "3 s"}
+    routes: dict[str, Answer | list[Answer]] = {
+        DETAILS: Said({"job": {"testresults": [shown], "logs": [], "ulogs": []}}),
+        DOCUMENT: WHOLE,
+    }
+    async with relay_on(tmp_path, routes) as (relay, site):
+        assert await relay.update(view())
+        await relay.update(view(), ended=parsed(details(STEPS)))
+    (sent,) = site.asked_of("POST /api/v1/jobs/42/artefact")
+    assert sent.file == ("boot-1.txt", b"text")
 
 
 async def test_the_module_that_was_interrupted_is_shown_with_its_texts(tmp_path: Path) -> None:
@@ -125,13 +144,12 @@ async def test_the_module_that_was_interrupted_is_shown_with_its_texts(tmp_path:
     modules = tuple(ModuleView(name, "tests", result) for name, result in names.items())
     ended = JobView(7, "job", "done", "user_cancelled", modules=modules)
     routes: dict[str, Answer | list[Answer]] = {
-        DETAILS: details(STEPS),
         DOCUMENT: WHOLE,
         "GET /tests/7/file/details-part.json": RUNNING,
         "GET /tests/7/file/part-2.txt": Said(b"left behind", content_type="text/plain"),
     }
     async with relay_on(tmp_path, routes) as (relay, site):
-        await relay.update(ended, final=True)
+        await relay.update(ended, ended=parsed(details(STEPS)))
     (status,) = [asked.document for asked in site.asked_of(STATUS)]
     assert isinstance(status, dict)
     assert isinstance(posted := status["status"], dict)
