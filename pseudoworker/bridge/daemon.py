@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -33,6 +34,10 @@ logger = logging.getLogger(__name__)
 PRUNE_EVERY = 3600.0
 KEEP_CLOSED = 30 * 86_400.0
 """Seconds for which ended jobs stay in the journal: chained jobs ask where an asset was produced."""
+COLLECTED = (20_000, 20, 20)
+"""How much grows before Python looks for cycles (`gc.set_threshold`). Each poll of hundreds of jobs makes a
+hundred thousand objects that are gone without it a moment later; with the default it was busy with them all
+the time."""
 BEAT_MARGIN = 60.0
 """Seconds that a heartbeat may be late before the watchdog is let run out."""
 
@@ -43,6 +48,8 @@ def run(configuration: Configuration) -> int:
     sites = (configuration.master, configuration.slave)
     secrets = Secrets(site.credentials.secret for site in sites if site.credentials)
     folding = set_up_logging(configuration.worker.log_level, verbose=configuration.verbose, secrets=secrets)
+    gc.freeze()  # what was imported stays for good
+    gc.set_threshold(*COLLECTED)
     try:
         return asyncio.run(Daemon(configuration, secrets).main())
     finally:
