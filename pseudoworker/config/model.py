@@ -114,7 +114,7 @@ class Limits:
     """How long to wait until the master has assigned all jobs of a parallel cluster."""
     threads: Annotated[int, Range("", 2, 256)] = 16
     """Threads for blocking requests, for all slots together."""
-    transfers_per_job: Annotated[int, Range("", 1, 64)] = 4
+    transfers_per_job: Annotated[int, Range("", 1, 64)] = 5
     """Files of one job that are relayed at the same time."""
     requests_in_flight: Annotated[int, Range("", 1, 256)] = 8
     """Requests at a time to each side, for all slots together. A web UI without a reverse proxy serves one
