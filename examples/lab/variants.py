@@ -193,6 +193,14 @@ _ALL = (
         },
     ),
     Variant(
+        "pair-waits",
+        "two parallel jobs that wait for a late screen (WAIT): time to cancel them",
+        {
+            "parent": _job(MODULES="waiting"),
+            "child": _job(MODULES="waiting", _PARALLEL="parent"),
+        },
+    ),
+    Variant(
         "quad",
         "a parent and three children in parallel",
         {

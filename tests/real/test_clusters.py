@@ -94,11 +94,11 @@ class Play:
         return graph
 
 
-WAITING = {"MODULES": "waiting", "WAIT": "3600"}
+LONG = {"WAIT": "3600"}
 PLAYS = (
     Play("quad", "quad"),
-    Play("cancelled-on-master", "pair", cancelled_on_the_master, WAITING),
-    Play("cancelled-on-slave", "pair", cancelled_on_the_slave, WAITING, like="cancelled-on-master"),
+    Play("cancelled-on-master", "pair-waits", cancelled_on_the_master, LONG),
+    Play("cancelled-on-slave", "pair-waits", cancelled_on_the_slave, LONG, like="cancelled-on-master"),
     Play("restarted-on-master", "pair", restarted_on_the_master),
     Play("late-pair", "late-pair"),
     Play("direct-pair", "direct-pair"),
