@@ -41,6 +41,7 @@ class EventParser:
 
         Raises Garbage when one has more bytes than the limit; the parser is of no use afterwards.
         """
+        ends = self._rest.endswith(b"\r") or b"\n" in data or b"\r" in data
         self._rest += data
         if not self._started:
             if len(self._rest) < len(_BOM) and _BOM.startswith(self._rest):
@@ -49,7 +50,7 @@ class EventParser:
             if self._rest.startswith(_BOM):
                 del self._rest[: len(_BOM)]
         events: list[Event] = []
-        if b"\n" in data or b"\r" in data:
+        if ends:
             self._take_lines(events)
         if len(self._rest) + self._size > self._limit:
             raise Garbage(f"an event has more than {self._limit} bytes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pseudoworker.openqa.errors import Garbage
@@ -42,6 +42,7 @@ def test_a_stream_has_these_events(stream: bytes, events: list[Event]) -> None:
     ),
     cuts=st.lists(st.integers(0, 60), max_size=10),
 )
+@example(data=[b"data:", b"\n", b"\r"], cuts=[7])
 def test_the_pieces_make_no_difference(data: list[bytes], cuts: list[int]) -> None:
     stream = b"".join(data) + b"end"  # a carriage return at the very end waits for what follows
     parser = EventParser(1000)
