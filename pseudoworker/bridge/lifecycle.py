@@ -146,6 +146,8 @@ class Relayed:
     """Everything the ended slave job left is on the master; `last` is a look at it after that."""
 
     last: Observed | Gone
+    whole: bool = True
+    """False if the slave job was deleted before everything was read."""
 
 
 @dataclass(frozen=True)
@@ -288,8 +290,8 @@ def step(state: State, event: Event) -> Step:
             return _stop(state, stop)
         case SlaveStopped():
             return _slave_stopped(state)
-        case Relayed(last):
-            return _relayed(state, last)
+        case Relayed():
+            return _relayed(state, event.last, whole=event.whole)
         case RelayFailed(reason):
             return _end(state, endings.failure(reason), Phase.FINISHING)
         case WaitedEnough(last):
@@ -448,10 +450,12 @@ def _slave_stopped(state: State) -> Step:
     return _end(state, endings.of_stop(state.stop, None), state.phase)
 
 
-def _relayed(state: State, last: Observed | Gone) -> Step:
+def _relayed(state: State, last: Observed | Gone, *, whole: bool) -> Step:
     if state.phase is not Phase.FINISHING or last.slave_id != state.slave_id:
         return state, ()
     assert state.ending is not None
+    if isinstance(last, Gone) and not (whole or state.stop):
+        return _end(state, endings.deleted(last.url), Phase.FINISHING)
     if isinstance(last, Gone) or state.stop:
         return _end(state, state.ending, Phase.FINISHING)
     if last.clone_id is not None:

@@ -147,7 +147,10 @@ class Relay:
         while (view := self.view) is not None:
             await self._learn_token(view)
             await self._post_progress(view)
-            whole = await self._modules.update(view, paused=self._paused)
+            try:
+                whole = await self._modules.update(view, paused=self._paused)
+            except NotFound:
+                whole = False  # deleted meanwhile: the watcher will tell
             self._posted = time.monotonic()
             await self._post_progress(view)
             if self._paused or not whole:
@@ -191,14 +194,17 @@ class Relay:
             self._cancelled()
 
     async def rest(self) -> None:
-        """Bring everything the ended slave job left. Raises OpenQAError when one side fails for too long."""
+        """Bring everything the ended slave job left. Raises NotFound when the slave does not have the job any
+        more, OpenQAError when one side fails for too long."""
         await self._followed.wait()
         slave_id = self._slave_id
         assert slave_id is not None
         await self.live.close()
         view = (await self._services.slave_jobs.views([slave_id], policy=READ)).get(slave_id)
-        if view is None or view.assigned_worker_id is None:
-            return  # deleted meanwhile, which the caller finds out, or never given to a worker
+        if view is None:
+            raise NotFound(f"the slave has no job {slave_id} any more")
+        if view.assigned_worker_id is None:
+            return  # never given to a worker
         if view.result == states.SKIPPED and not view.modules:
             return  # its worker was told not to begin
         self.view = view

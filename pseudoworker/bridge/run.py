@@ -284,24 +284,30 @@ class JobRun:
         services = self._services
         await self.turn.wait()
         try:
-            await self._relay_rest()
+            whole = await self._relay_rest(slave_id)
             last = await self._look(slave_id)
         except AssetFailure as error:
             self._events.put_nowait(lifecycle.RelayFailed(f"asset failure: {error}"))
         except OpenQAError as error:
             self._events.put_nowait(lifecycle.RelayFailed(f"api failure: {error}"))
         else:
-            self._events.put_nowait(lifecycle.Relayed(last))
+            self._events.put_nowait(lifecycle.Relayed(last, whole))
         services.availability.wake()
 
-    async def _relay_rest(self) -> None:
+    async def _relay_rest(self, slave_id: int) -> bool:
+        """Whether the slave job was there long enough."""
         try:
             await self.relay.rest()
+        except NotFound:
+            if not isinstance(await self._look(slave_id), lifecycle.Gone):
+                raise
+            return False
         except LeaseLost as lost:
             if self.state.stop not in (Stop.CANCEL, Stop.OBSOLETE):
                 raise
             # A job that was cancelled before it began takes no results, but it does take its end.
             self._logger.debug("The master takes no results: %s", lost)
+        return True
 
     async def _look(self, slave_id: int) -> lifecycle.Observed | lifecycle.Gone:
         services = self._services

@@ -129,6 +129,36 @@ async def test_a_slave_job_deleted_under_our_feet(tmp_path: Path) -> None:
         assert f"{pair.slave.url}/tests/{slave_job.id} was deleted" in job.reason
 
 
+async def test_a_slave_job_that_is_not_found_once_is_still_there(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        pair.slave.traffic.add("details", "status", status=404, times=1)
+        async with pseudoworker(config):
+            slave_job = await started(pair, job)
+            await until(lambda: pair.slave.traffic.struck["details:status"] == 1, 20, lambda: pair.story(job))
+            pair.slave.run_of(slave_job).open("login")
+            await pair.done(job)
+        assert job.result == "passed"
+        assert pair.differences(job) == []
+
+
+async def test_a_slave_job_deleted_while_its_results_are_read(tmp_path: Path) -> None:
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+        async with pseudoworker(config):
+            slave_job = await started(pair, job)
+            pair.slave.traffic.add("get_file", "delay", times=0, seconds=2.0)
+            pair.slave.run_of(slave_job).open("login")
+            await until(lambda: job.state == "uploading", 30, lambda: pair.story(job))
+            pair.slave.db.delete(slave_job)
+            await pair.done(job)
+        assert job.result == "incomplete"
+        assert job.reason is not None
+        assert f"{pair.slave.url}/tests/{slave_job.id} was deleted" in job.reason
+
+
 @pytest.mark.parametrize("result", ["user_cancelled", "obsoleted"])
 async def test_cancelling_on_the_master_while_it_runs(tmp_path: Path, result: str) -> None:
     async with FakePair() as pair:

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from pseudoworker.bridge import endings
 from pseudoworker.bridge.endings import Ending
 from pseudoworker.bridge.lifecycle import (
     AbandonProvide,
@@ -207,6 +208,11 @@ def test_a_deleted_slave_job() -> None:
     assert after(Gone(7, URL), state=stopping)[1] == (TellEnd(Ending("user_cancelled")),)
     _state, commands = after(Relayed(Gone(7, URL)), state=FINISHING)
     assert commands == (TellEnd(Ending("passed")),)
+    _state, commands = after(Relayed(Gone(7, URL), whole=False), state=FINISHING)
+    assert commands == (TellEnd(endings.deleted(URL)),)
+    stopping = replace(FINISHING, stop=Stop.CANCEL, ending=Ending("user_cancelled"))
+    _state, commands = after(Relayed(Gone(7, URL), whole=False), state=stopping)
+    assert commands == (TellEnd(Ending("user_cancelled")),)
 
 
 def test_a_relay_that_fails_ends_with_its_reason() -> None:
@@ -345,14 +351,14 @@ class Life(RuleBasedStateMachine):
         self.happen(SlaveStopped())
 
     @precondition(lambda self: any(isinstance(c, RelayRest) for c in self.owed) and self.state.slave_id)
-    @rule(outcome=st.sampled_from(("fine", "clone", "gone", "failed")))
+    @rule(outcome=st.sampled_from(("fine", "clone", "gone", "gone too early", "failed")))
     def relayed(self, outcome: str) -> None:
         self.take(RelayRest)
         assert self.state.slave_id is not None
         if outcome == "failed":
             self.happen(RelayFailed("api failure: x"))
-        elif outcome == "gone":
-            self.happen(Relayed(Gone(self.state.slave_id, URL)))
+        elif outcome.startswith("gone"):
+            self.happen(Relayed(Gone(self.state.slave_id, URL), whole=outcome == "gone"))
         else:
             self.happen(Relayed(self.seen("done", "passed", outcome == "clone")))
 
