@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 AGAIN = || { echo '--- once more, what failed ---'; $(1) -n 0 --last-failed --last-failed-no-failures none; }
 
-.PHONY: demo test lint unit kills crash soak fuzz real lab clean
+.PHONY: demo test lint unit kills crash soak fuzz real long lab clean
 demo: $(VENV)/ready
 	examples/lab/lab install
 	$(BIN)/python -m examples.demo
@@ -63,10 +63,16 @@ lab: $(VENV)/ready
 	examples/lab/lab up
 
 # Between real instances: single jobs, graphs, kills of the process and restarts of the servers.
-REAL := PYTEST_DEBUG_TEMPROOT=$(CURDIR)/$(VENV)/real $(PYTEST) -o cache_dir=.pytest_cache/real -m real tests/real
+REAL := PYTEST_DEBUG_TEMPROOT=$(CURDIR)/$(VENV)/real $(PYTEST) -o cache_dir=.pytest_cache/real tests/real
+SHORT := $(REAL) -m 'real and not long'
 real: lab
 	mkdir -p $(VENV)/real
-	$(REAL) $(call AGAIN,$(REAL))
+	$(SHORT) $(call AGAIN,$(SHORT))
+
+# The other graphs and kills, ten minutes more.
+long: lab
+	mkdir -p $(VENV)/real
+	$(REAL) -m 'real and long'
 
 # Real instances of other releases in pairs, and the table of docs/compatibility.md: an hour, and not part of `make test`.
 .PHONY: matrix

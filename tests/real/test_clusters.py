@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from examples.lab.layout import Lab, current_lab
+from tests.real.choice import chosen, long
 from tests.real.crashing import LIMIT, Site
 from tests.real.graphs import Graph, counterpart, reported
 from tests.real.live_bridge import Bridge, bridge, wait_for
@@ -99,22 +100,25 @@ PLAYS = (
     Play("quad", "quad"),
     Play("cancelled-on-master", "pair-waits", cancelled_on_the_master, LONG),
     Play("cancelled-on-slave", "pair-waits", cancelled_on_the_slave, LONG, like="cancelled-on-master"),
-    Play("restarted-on-master", "pair", restarted_on_the_master),
-    Play("late-pair", "late-pair"),
     Play("direct-pair", "direct-pair"),
     Play("pair", "pair"),
     Play("member-restarted-on-slave", "pair", a_member_restarted_on_the_slave, like="pair", slave_runs=2),
-    Play("all-restarted-on-slave", "pair", all_restarted_on_the_slave, like="pair", slave_runs=2),
     Play("pair-dies", "pair-dies"),
-    Play("pair-fails", "pair-fails"),
     Play("private", "private"),
+    Play("direct-fails", "direct-fails"),
+)
+MORE = (
+    Play("restarted-on-master", "pair", restarted_on_the_master),
+    Play("late-pair", "late-pair"),
+    Play("all-restarted-on-slave", "pair", all_restarted_on_the_slave, like="pair", slave_runs=2),
+    Play("pair-fails", "pair-fails"),
     Play("tree", "tree"),
     Play("direct", "direct"),
-    Play("direct-fails", "direct-fails"),
     Play("cancelled-in-queue", "direct-fails", cancelled_in_the_queue),
     Play("chain-fails", "chain-fails"),
 )
 """Those of many jobs first: openQA hands a cluster out when it finds workers for all of it."""
+ALL = (*PLAYS, *MORE)
 Runs = Mapping[str, Future[Graph]]
 
 
@@ -132,22 +136,21 @@ def bridged(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brid
 @pytest.fixture(scope="module")
 def runs(lab: Lab, bridged: Bridge, request: pytest.FixtureRequest) -> Iterator[tuple[Runs, Runs]]:
     """All plays that the chosen tests need, at once: by stock workers, and through pseudoworker."""
-    specs = [getattr(item, "callspec", None) for item in request.session.items]
-    chosen = [play for spec in specs if spec and isinstance(play := spec.params.get("play"), Play)]
-    measures = {play.like or play.name for play in chosen}
+    wanted = chosen(request, "play", Play)
+    measures = {play.like or play.name for play in wanted}
     native, federated = {}, {}
-    with ThreadPoolExecutor(2 * len(PLAYS)) as pool:
-        for play in PLAYS:
+    with ThreadPoolExecutor(2 * len(ALL)) as pool:
+        for play in ALL:
             if play.name in measures:
                 graph = Graph.post(lab.master, play.variant, NATIVE, **play.settings)
                 native[play.name] = pool.submit(play.run, lab, graph, federated=False)
-            if play in chosen:
+            if play in wanted:
                 ours = Graph.post(lab.master, play.variant, f":{LOCATION}:qemu_x86_64", **play.settings)
                 federated[play.name] = pool.submit(play.run, lab, ours, federated=True)
         yield native, federated
 
 
-@pytest.mark.parametrize("play", PLAYS, ids=lambda play: play.name)
+@pytest.mark.parametrize("play", [*PLAYS, *long(MORE)], ids=lambda play: play.name)
 def test_a_graph_ends_as_with_local_workers(lab: Lab, runs: tuple[Runs, Runs], play: Play) -> None:
     native, federated = runs[0][play.like or play.name].result(), runs[1][play.name].result()
     wanted, found = native.shape(), federated.shape()
@@ -223,25 +226,25 @@ def posted_to_the_slave(lab: Lab, graph: Graph) -> list[int]:
 
 # Kills of the bridge:
 
-POINTS = (
-    "before slave POST jobs #1",
-    "after slave POST jobs #1",
-    "after master POST jobs/N/status #4",
-)
+POINTS = ("after slave POST jobs #1",)
+MORE_POINTS = ("before slave POST jobs #1", "after master POST jobs/N/status #4")
 
 
 @pytest.fixture(scope="module")
-def kills(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Future[list[str]]]]:
+def kills(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Mapping[str, Future[list[str]]]]:
     """A kill at each point, side by side."""
     directory = tmp_path_factory.mktemp("kills")
-    with ThreadPoolExecutor(len(POINTS)) as pool:
+    points = chosen(request, "point", str)
+    with ThreadPoolExecutor(len(points)) as pool:
         yield {
             point: pool.submit(crash, lab, directory / str(number), point)
-            for number, point in enumerate(POINTS)
+            for number, point in enumerate(points)
         }
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [*POINTS, *long(MORE_POINTS)])
 def test_a_kill_of_the_bridge(kills: Mapping[str, Future[list[str]]], point: str) -> None:
     assert kills[point].result() == []
 
