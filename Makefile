@@ -45,15 +45,15 @@ unit: $(VENV)/ready
 kills: $(VENV)/ready
 	$(KILLS) $(call AGAIN,$(KILLS))
 
-# At every one of them: a quarter of an hour, and not part of `make test`.
+# At every one of them: ten minutes, and not part of `make test`.
 crash: $(VENV)/ready
 	CRASH_EACH=1000000 $(KILLS)
 
-# A thousand jobs through 20 slots, with random faults and kills; some minutes.
+# A thousand jobs through 20 slots, with random faults and kills; three minutes.
 soak: $(VENV)/ready
 	$(BIN)/python -m tests.soak
 
-# Every parser of what comes from outside, with so many spoiled examples of each kind; some ten minutes.
+# Every parser of what comes from outside, with so many spoiled examples of each kind; some twenty minutes.
 FUZZ_EXAMPLES ?= 5000
 fuzz: $(VENV)/ready
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) --timeout 3600 tests/fuzz tests/unit
