@@ -24,6 +24,8 @@ from pseudoworker.openqa.json import Json
 
 __all__ = ["Journal", "JournalError", "Pairing"]
 
+_DROP_ACKNOWLEDGED = "DELETE FROM acknowledged WHERE master_url = ? AND master_id = ?"
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -84,10 +86,7 @@ class Journal(JournalFile):
         ]
 
         def write(database: sqlite3.Connection) -> None:
-            database.executemany(
-                "DELETE FROM acknowledged WHERE master_url = ? AND master_id = ?",
-                [(self._master_url, p.master_id) for p in pairings],
-            )
+            database.executemany(_DROP_ACKNOWLEDGED, [(self._master_url, p.master_id) for p in pairings])
             database.executemany(
                 "INSERT OR REPLACE INTO pairing (master_url, master_id, slot, worker_id, job, position,"
                 " phase, slave_id, stop, ending, related, claimed, changed)"
@@ -100,20 +99,18 @@ class Journal(JournalFile):
     async def record(self, master_id: int, state: State) -> None:
         """Write a pairing's new state. A closed one keeps no settings, no secrets in them, and nothing of
         what the master took."""
-        closed = state.phase is Phase.CLOSED
-        values = (*_columns(state), time.time(), closed, self._master_url, master_id)
+        key = (self._master_url, master_id)
+        values = (*_columns(state), time.time(), *key)
 
         def write(database: sqlite3.Connection) -> None:
             database.execute(
-                "UPDATE pairing SET phase = ?, slave_id = ?, stop = ?, ending = ?, related = ?, changed = ?,"
-                " job = CASE WHEN ? THEN '{}' ELSE job END WHERE master_url = ? AND master_id = ?",
+                "UPDATE pairing SET phase = ?, slave_id = ?, stop = ?, ending = ?, related = ?, changed = ?"
+                " WHERE master_url = ? AND master_id = ?",
                 values,
             )
-            if closed:
-                database.execute(
-                    "DELETE FROM acknowledged WHERE master_url = ? AND master_id = ?",
-                    (self._master_url, master_id),
-                )
+            if state.phase is Phase.CLOSED:
+                database.execute("UPDATE pairing SET job = '{}' WHERE master_url = ? AND master_id = ?", key)
+                database.execute(_DROP_ACKNOWLEDGED, key)
 
         await self._transaction(write)
 
