@@ -95,11 +95,11 @@ class Play:
         return graph
 
 
-LONG = {"WAIT": "3600"}
+WAITING = {"WAIT": "3600"}
 PLAYS = (
     Play("quad", "quad"),
-    Play("cancelled-on-master", "pair-waits", cancelled_on_the_master, LONG),
-    Play("cancelled-on-slave", "pair-waits", cancelled_on_the_slave, LONG, like="cancelled-on-master"),
+    Play("cancelled-on-master", "pair-waits", cancelled_on_the_master, WAITING),
+    Play("cancelled-on-slave", "pair-waits", cancelled_on_the_slave, WAITING, like="cancelled-on-master"),
     Play("direct-pair", "direct-pair"),
     Play("pair", "pair"),
     Play("member-restarted-on-slave", "pair", a_member_restarted_on_the_slave, like="pair", slave_runs=2),
@@ -117,8 +117,8 @@ MORE = (
     Play("cancelled-in-queue", "direct-fails", cancelled_in_the_queue),
     Play("chain-fails", "chain-fails"),
 )
-"""Those of many jobs first: openQA hands a cluster out when it finds workers for all of it."""
 ALL = (*PLAYS, *MORE)
+"""Clusters first: openQA hands one out when it finds workers for all of it."""
 Runs = Mapping[str, Future[Graph]]
 
 

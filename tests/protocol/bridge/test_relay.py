@@ -6,6 +6,8 @@ import asyncio
 import json
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,16 @@ async def started(pair: FakePair, job: Job) -> Job:
     """Wait until the slave runs the job, and the master shows it."""
     await until(lambda: job.state == "running", 20, lambda: pair.story(job))
     return of_slave(pair, job)
+
+
+@asynccontextmanager
+async def holding(pair: FakePair, directory: Path) -> AsyncIterator[tuple[Job, Job]]:
+    """The process with a job that runs and waits in its module `login`: the job of the master, and the
+    slave's."""
+    config = pair.write_config(directory)
+    job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
+    async with pseudoworker(config):
+        yield job, await started(pair, job)
 
 
 @pytest.mark.parametrize("flavour", [BW, TX, SID], ids=lambda flavour: flavour.name)
@@ -72,10 +84,7 @@ async def test_every_end_is_passed_on(
 
 async def test_a_slave_job_cancelled_by_its_user(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
-        async with pseudoworker(config):
-            slave_job = await started(pair, job)
+        async with holding(pair, tmp_path) as (job, slave_job):
             pair.slave.db.cancel(slave_job)
             await pair.done(job)
         assert job.result == "user_cancelled"
@@ -85,10 +94,7 @@ async def test_a_slave_job_cancelled_by_its_user(tmp_path: Path) -> None:
 
 async def test_a_text_that_was_read_half_written_is_mended(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
-        async with pseudoworker(config):
-            slave_job = await started(pair, job)
+        async with holding(pair, tmp_path) as (job, slave_job):
             name = next(name for name in slave_job.files if name.startswith("boot-"))
             await until(lambda: name in job.files, 20, lambda: pair.story(job))
             slave_job.files[name] += b"and its second half"
@@ -100,10 +106,7 @@ async def test_a_text_that_was_read_half_written_is_mended(tmp_path: Path) -> No
 
 async def test_a_restart_on_the_slave_brings_new_texts_under_old_names(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
-        async with pseudoworker(config):
-            old = await started(pair, job)
+        async with holding(pair, tmp_path) as (job, old):
             name = next(name for name in old.files if name.startswith("boot-"))
             await until(lambda: name in job.files, 20, lambda: pair.story(job))
             job.files[name] = b"of the first run"
@@ -116,26 +119,24 @@ async def test_a_restart_on_the_slave_brings_new_texts_under_old_names(tmp_path:
         assert pair.differences(job) == []
 
 
+def assert_ended_as_deleted(pair: FakePair, job: Job, slave_job: Job) -> None:
+    assert job.result == "incomplete"
+    assert job.reason is not None
+    assert f"{pair.slave.url}/tests/{slave_job.id} was deleted" in job.reason
+
+
 async def test_a_slave_job_deleted_under_our_feet(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
-        async with pseudoworker(config):
-            slave_job = await started(pair, job)
+        async with holding(pair, tmp_path) as (job, slave_job):
             pair.slave.db.delete(slave_job)
             await pair.done(job)
-        assert job.result == "incomplete"
-        assert job.reason is not None
-        assert f"{pair.slave.url}/tests/{slave_job.id} was deleted" in job.reason
+        assert_ended_as_deleted(pair, job, slave_job)
 
 
 async def test_a_slave_job_that_is_not_found_once_is_still_there(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
         pair.slave.traffic.add("details", "status", status=404, times=1)
-        async with pseudoworker(config):
-            slave_job = await started(pair, job)
+        async with holding(pair, tmp_path) as (job, slave_job):
             await until(lambda: pair.slave.traffic.struck["details:status"] == 1, 20, lambda: pair.story(job))
             pair.slave.run_of(slave_job).open("login")
             await pair.done(job)
@@ -145,27 +146,19 @@ async def test_a_slave_job_that_is_not_found_once_is_still_there(tmp_path: Path)
 
 async def test_a_slave_job_deleted_while_its_results_are_read(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
-        async with pseudoworker(config):
-            slave_job = await started(pair, job)
+        async with holding(pair, tmp_path) as (job, slave_job):
             pair.slave.traffic.add("get_file", "delay", times=0, seconds=2.0)
             pair.slave.run_of(slave_job).open("login")
             await until(lambda: job.state == "uploading", 30, lambda: pair.story(job))
             pair.slave.db.delete(slave_job)
             await pair.done(job)
-        assert job.result == "incomplete"
-        assert job.reason is not None
-        assert f"{pair.slave.url}/tests/{slave_job.id} was deleted" in job.reason
+        assert_ended_as_deleted(pair, job, slave_job)
 
 
 @pytest.mark.parametrize("result", ["user_cancelled", "obsoleted"])
 async def test_cancelling_on_the_master_while_it_runs(tmp_path: Path, result: str) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
-        async with pseudoworker(config):
-            slave_job = await started(pair, job)
+        async with holding(pair, tmp_path) as (job, slave_job):
             pair.master.db.cancel(job, result)
             await pair.done(job)
         assert (job.result, slave_job.state, slave_job.result) == (result, "done", "user_cancelled")
@@ -191,10 +184,7 @@ async def test_cancelling_on_the_master_while_the_slave_queues(tmp_path: Path) -
 
 async def test_a_restart_on_the_slave_is_followed(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
-        async with pseudoworker(config):
-            old = await started(pair, job)
+        async with holding(pair, tmp_path) as (job, old):
             pair.slave.db.restart(old)
             await until(lambda: old.clone_id is not None, 10)
             clone = pair.slave.db.jobs[old.clone_id or 0]
@@ -278,10 +268,7 @@ async def test_no_status_comes_after_the_end(tmp_path: Path) -> None:
 
 async def test_a_job_given_away_is_let_go(tmp_path: Path) -> None:
     async with FakePair() as pair:
-        config = pair.write_config(tmp_path)
-        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login"]))
-        async with pseudoworker(config):
-            slave_job = await started(pair, job)
+        async with holding(pair, tmp_path) as (job, slave_job):
             pair.master.db.done(job, "incomplete", "abandoned: worker died")
             await until(lambda: slave_job.state == "done", 30, lambda: pair.story(job))
         assert slave_job.result == "user_cancelled"

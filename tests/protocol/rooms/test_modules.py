@@ -27,8 +27,8 @@ RUNNING = Said({"result": "running"})
 WHOLE = Said({"result": "ok", "details": STEPS, "execution_time": 3, "dents": 0})
 
 
-def details(steps: list[Any], result: str = "passed") -> Said:
-    shown: Any = [{**step, "text_data": "text", "num": 1} for step in steps]
+def details(steps: list[Any], result: str = "passed", text: str = "text") -> Said:
+    shown: Any = [{**step, "text_data": text, "num": 1} for step in steps]
     module: Any = {"name": "boot", "result": result, "details": shown, "execution_time": "3 s"}
     return Said({"job": {"testresults": [module], "logs": [], "ulogs": []}})
 
@@ -126,13 +126,8 @@ async def test_in_the_end_everything_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 async def test_what_the_details_of_the_ended_job_hold_is_not_fetched(tmp_path: Path) -> None:
-    steps = [{**STEPS[0], "text_data": "Unable to read boot-1.txt."}]
-    shown: Any = {"name": "boot", "result": "passed", "details": steps, "execution_time": "3 s"}
-    routes: dict[str, Answer | list[Answer]] = {
-        DETAILS: Said({"job": {"testresults": [shown], "logs": [], "ulogs": []}}),
-        DOCUMENT: WHOLE,
-    }
-    async with relay_on(tmp_path, routes) as (relay, site):
+    unread = details(STEPS, text="Unable to read boot-1.txt.")
+    async with relay_on(tmp_path, {DETAILS: unread, DOCUMENT: WHOLE}) as (relay, site):
         assert await relay.update(view())
         await relay.update(view(), ended=parsed(details(STEPS)))
     (sent,) = site.asked_of("POST /api/v1/jobs/42/artefact")
