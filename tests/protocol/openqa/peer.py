@@ -30,6 +30,13 @@ class Link:
         self.writer = writer
         self.number = number
 
+    @property
+    def transport(self) -> asyncio.Transport:
+        """Of both directions, so that reading from it can be stopped."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        return transport
+
     async def request(self) -> Received | None:
         """The next request, None when the client hung up."""
         try:

@@ -153,8 +153,7 @@ async def test_a_slow_line_is_no_stalled_one(make_client: ClientMaker) -> None:
 
 async def test_a_request_may_go_out_slowly(make_client: ClientMaker) -> None:
     async def script(link: Link) -> None:
-        transport = link.writer.transport
-        assert isinstance(transport, asyncio.Transport)
+        transport = link.transport
         assert transport.get_extra_info("socket") is not None
         for _ in range(20):
             transport.pause_reading()
@@ -172,7 +171,7 @@ async def test_a_request_may_go_out_slowly(make_client: ClientMaker) -> None:
 
 async def test_whoever_takes_nothing_is_given_up(make_client: ClientMaker) -> None:
     async def script(link: Link) -> None:
-        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        link.transport.pause_reading()
         await asyncio.Event().wait()
 
     async with peer(script) as there:

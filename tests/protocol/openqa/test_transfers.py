@@ -281,7 +281,7 @@ async def test_time_that_the_source_takes_does_not_count(make_client: ClientMake
 
 async def test_an_upload_that_nobody_takes(make_client: ClientMaker) -> None:
     async def script(link: Link) -> None:
-        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        link.transport.pause_reading()
         await asyncio.Event().wait()
 
     async with peer(script) as there:

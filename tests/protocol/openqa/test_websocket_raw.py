@@ -145,7 +145,7 @@ async def test_a_flood_of_tiny_messages_stops_too() -> None:
 
 async def test_a_black_hole_is_noticed() -> None:
     async def script(link: Link) -> None:
-        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        link.transport.pause_reading()
         await asyncio.Event().wait()
 
     async with upgraded(script) as there:
@@ -159,7 +159,7 @@ async def test_a_black_hole_is_noticed() -> None:
 
 async def test_sending_waits_for_who_takes_nothing_and_ends_with_the_connection() -> None:
     async def script(link: Link) -> None:
-        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        link.transport.pause_reading()
         await asyncio.Event().wait()
 
     async with upgraded(script) as there:
@@ -178,9 +178,9 @@ async def test_sending_goes_on_when_it_is_taken_again() -> None:
     resume = asyncio.Event()
 
     async def script(link: Link) -> None:
-        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        link.transport.pause_reading()
         await resume.wait()
-        link.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        link.transport.resume_reading()
         await link.reader.readexactly(size)
         await link.reader.read()
 
@@ -195,7 +195,7 @@ async def test_sending_goes_on_when_it_is_taken_again() -> None:
 
 async def test_closing_waits_not_long_for_a_black_hole() -> None:
     async def script(link: Link) -> None:
-        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        link.transport.pause_reading()
         await asyncio.Event().wait()
 
     async with upgraded(script) as there:
@@ -288,7 +288,7 @@ async def test_a_goodbye_that_nobody_takes_ends_too(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("pseudoworker.openqa.wire._LINGER", 0.2)
 
     async def script(link: Link) -> None:
-        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        link.transport.pause_reading()
         await closing.wait()
         await link.send(frame(8, (1001).to_bytes(2, "big")))
         await asyncio.Event().wait()
