@@ -114,6 +114,8 @@ def environment(instance: Instance) -> dict[str, str]:
         "TMPDIR": str(instance.temporary_directory),
         "HOME": str(instance.temporary_directory),
         "LANG": "C.UTF-8",
+        # its resolver now and then kills the process that forks beside it; all names here are addresses
+        "MOJO_NO_NDN": "1",
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         **release,
     }

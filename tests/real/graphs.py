@@ -19,8 +19,9 @@ from examples.lab.layout import Instance
 Rows = Mapping[str, Mapping[str, Any]]
 KINDS = {1: "chained", 2: "parallel", 3: "directly chained"}
 """OpenQA::JobDependencies::Constants."""
-LIMIT = 1500.0
-"""Seconds for a graph that competes with all others for the workers."""
+LIMIT = 900.0
+"""Seconds for a graph that competes with all others for the workers. What takes longer is a worker that died,
+which openQA gives up after half an hour."""
 
 
 @dataclass(frozen=True)
