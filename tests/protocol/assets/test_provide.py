@@ -360,15 +360,17 @@ async def test_a_directory_that_the_slave_does_not_see_is_no_use(tmp_path: Path)
 async def test_another_process_that_brings_the_same_is_waited_for(tmp_path: Path) -> None:
     async with world(tmp_path, transport="local") as w:
         w.put(w.master, "hdd", "disk.qcow2", DISK)
-        go_on = asyncio.Event()
+        held, go_on = asyncio.Event(), asyncio.Event()
 
         async def hold(when: str, exchange: Exchange) -> None:
             if when == "before" and w.master.traffic.counts["download"] == 2:
+                held.set()
                 await go_on.wait()
 
         w.master.hooks.append(hold)
         first = asyncio.create_task(w.provide(HDD_1="disk.qcow2"))
-        await until(lambda: bool(w.leftovers()))
+        await held.wait()  # the second one's first request would be held in its place
+        assert w.leftovers()
         other = Flights[Asset, Placed]()
         w.assets.provider._placer._flights = other  # as if it were another process
         second = asyncio.create_task(w.provide(HDD_1="disk.qcow2"))
