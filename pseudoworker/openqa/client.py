@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -35,6 +36,15 @@ a web UI waits for us in vain: without a reverse proxy each of them serves one c
 
 _ANY_FILE = "application/json, */*"
 """With this openQA says in 20 bytes that a file is missing, and in a page of 65 kB with `*/*` alone."""
+
+
+_SECRET = secrets.token_hex(8)
+_NUMBERS = itertools.count()
+
+
+def _boundary() -> str:
+    """What no content holds: nobody has seen it before."""
+    return f"{_SECRET}{next(_NUMBERS)}"
 
 
 class Observer(Protocol):
@@ -157,7 +167,7 @@ class Client:
         self, path: str, params: Fields, filename: str, content: bytes, *, policy: Policy
     ) -> Json:
         """POST `content` as the multipart field `file`; the answer is as in `post_form`."""
-        boundary = secrets.token_hex(16)
+        boundary = _boundary()
         head, tail = bodies.file_part(boundary, safe_name(filename))
         request = Request(
             "POST",
@@ -216,7 +226,7 @@ class Client:
         Raises bodies.WrongLength when `chunks` hold more or fewer bytes; an error that `chunks` raise comes
         through. Time in which `chunks` are waited for does not count.
         """
-        boundary = secrets.token_hex(16)
+        boundary = _boundary()
         head, tail = bodies.file_part(boundary, safe_name(filename))
         request = Request(
             "POST",
@@ -247,9 +257,36 @@ class Client:
 
     async def _in_thread(self, request: Request, work: Callable[[Request, Call], T], patience: float) -> T:
         """Run `work` in a thread once a permit is free; when cancelled, end it there too."""
+        if self._permits.locked():
+            await self._take_turn(request, patience)
+        else:
+            await self._permits.acquire()  # at once, and without the timer of a turn
+        loop = asyncio.get_running_loop()
+        call = self._deadlines.call(request.timeout)
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def tell(_job: Future[T]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._thread_done, ended)
+
+        try:
+            job = self._executor.submit(work, request, call)
+        except BaseException:
+            self._permits.release()
+            raise
+        job.add_done_callback(tell)
+        try:
+            await ended
+        except asyncio.CancelledError:
+            job.cancel()
+            call.abort()
+            raise
+        return job.result()
+
+    async def _take_turn(self, request: Request, patience: float) -> None:
+        """Wait for a permit; a call that has waited through its policy's limit gets one more time-out."""
         loop = asyncio.get_running_loop()
         try:
-            # a call that has waited through its policy's limit gets one more time-out for its turn
             async with asyncio.timeout_at(max(patience, loop.time() + request.timeout)):
                 await self._permits.acquire()
         except TimeoutError:
@@ -258,28 +295,13 @@ class Client:
                 method=request.method,
                 url=failures.shown_url(request.url),
             ) from None
-        call = self._deadlines.call(request.timeout)
-        try:
-            job = self._executor.submit(work, request, call)
-        except BaseException:
-            self._permits.release()
-            raise
-        future = asyncio.wrap_future(job)
-        # The permit belongs to the thread, not to the one who waits for it.
-        future.add_done_callback(self._thread_done)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            job.cancel()
-            call.abort()
-            raise
 
-    def _thread_done(self, future: asyncio.Future[T]) -> None:
-        self._permits.release()
-        if not future.cancelled():
-            future.exception()  # seen: when its awaiter was cancelled nobody else looks at it
+    def _thread_done(self, ended: asyncio.Future[None]) -> None:
+        self._permits.release()  # it belongs to the thread, not to the one who waits for it
+        if not ended.done():
+            ended.set_result(None)
         if self._tidying is None:
-            self._tidying = future.get_loop().call_later(KEPT, self._tidy)
+            self._tidying = ended.get_loop().call_later(KEPT, self._tidy)
 
     def _tidy(self) -> None:
         self._tidying = None

@@ -96,7 +96,8 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._calls: set[Call] = set()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._wake_at = float("inf")
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -107,7 +108,7 @@ class Deadlines:
 
     def begin(self, call: Call) -> None:
         """The call's time runs from now on, until `end`. Raises RuntimeError after `close`."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise RuntimeError("the client is closed")
             call.deadline = time.monotonic() + call.timeout
@@ -120,12 +121,12 @@ class Deadlines:
     def end(self, call: Call) -> None:
         """The call is over, by itself or by force."""
         call.detach()
-        with self._changed:
+        with self._lock:
             self._calls.discard(call)
 
     def move(self, call: Call, deadline: float) -> None:
         """Give the call another deadline (`time.monotonic`)."""
-        with self._changed:
+        with self._lock:
             call.deadline = deadline
             self._wake_for(call)
 

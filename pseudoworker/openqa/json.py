@@ -27,7 +27,7 @@ def decode(text: str | bytes) -> Json:
             whole = True
         else:
             whole = _encodable(text)
-        document: Json = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        document: Json = _DECODER.decode(text)
         if not whole or "\\ud" in text or "\\uD" in text:
             return _without_surrogates(document)
     except RecursionError:
@@ -42,7 +42,7 @@ def decode(text: str | bytes) -> Json:
 def encode(document: Json | Mapping[str, Json]) -> bytes:
     """The document as compact UTF-8 JSON; raise NotJson when it holds what JSON cannot express."""
     try:
-        return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(document).encode()
     except RecursionError:
         raise NotJson("nested too deep") from None
     except ValueError as error:
@@ -58,6 +58,10 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise NotJson(f"number {digits[:40]} is too large")
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def _encodable(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 
 
@@ -20,7 +19,7 @@ def signed_headers(path_and_query: str, key: str, secret: str, now: float) -> di
         path, mark, query = path_and_query.partition("?")
         message = path + mark + query.replace("%20", "+") + microtime
         headers["X-API-Key"] = key
-        headers["X-API-Hash"] = hmac.new(secret.encode(), message.encode(), hashlib.sha1).hexdigest()
+        headers["X-API-Hash"] = hmac.digest(secret.encode(), message.encode(), "sha1").hex()
     return headers
 
 

@@ -26,6 +26,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import Timeout
 
 from pseudoworker.openqa.deadlines import Call, current_call
 
@@ -70,8 +71,10 @@ class Transport(HTTPAdapter):
     ) -> requests.Response:
         """Send one request and wait for the head of its answer; the body is still to be read from `.raw`.
 
-        `timeout` bounds connecting and each single wait. Raises whatever urllib3 and the socket raise
-        (see `failures.no_answer`). `headers` must hold Content-Length when `body` is an iterator.
+        `timeout` bounds connecting; from then on the `Call` of this thread has the only limit, since a limit
+        of the socket's own costs another system call each time it is used. Raises whatever urllib3 and the
+        socket raise (see `failures.no_answer`). `headers` must hold Content-Length when `body` is an
+        iterator.
         """
         parts = urlsplit(url)
         content: Any = body  # declared as bytes or str, yet urllib3 takes any iterable of bytes
@@ -83,7 +86,7 @@ class Transport(HTTPAdapter):
             retries=False,
             redirect=False,
             assert_same_host=False,
-            timeout=timeout,
+            timeout=Timeout(connect=timeout, read=None),
             preload_content=False,
             decode_content=False,
         )
@@ -128,12 +131,36 @@ class _Response(requests.Response):
         self._content_consumed = False
 
 
-class _Watched:
-    """Tells the call of this thread which socket it is about to use, and no earlier call any more."""
+class _Watched(HTTPConnection):
+    """Tells the call of this thread which socket it is about to use, and no earlier call any more; sends the
+    head of a request together with the first piece of its body."""
 
     _call: Call | None = None
+    _held: bytes | None = None
+    """The head, empty until it is made, None from the first piece of the body on."""
     used = 0.0
     """When the last request was begun, by the monotonic clock."""
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            self.timeout = None
+            self._hand_over(self.sock)
+        self._held = b""
+        try:
+            super().request(*args, **kwargs)
+            if self._held:
+                super().send(self._held)
+        finally:
+            self._held = None
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)
+        elif not self._held:
+            self._held = data
+        else:
+            whole, self._held = self._held + data, None
+            super().send(whole)
 
     def _hand_over(self, connection: socket.socket) -> None:
         self.used = time.monotonic()
@@ -144,7 +171,7 @@ class _Watched:
             self._call.attach(connection)
 
 
-class _HTTPConnection(_Watched, HTTPConnection):
+class _HTTPConnection(_Watched):
     def _new_conn(self) -> socket.socket:
         connection = super()._new_conn()
         try:
@@ -154,16 +181,9 @@ class _HTTPConnection(_Watched, HTTPConnection):
             raise
         return connection
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            self._hand_over(self.sock)
-        super().request(*args, **kwargs)
-
 
 class _HTTPSConnection(_Watched, HTTPSConnection):
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        self._hand_over(self.sock)  # connected already: the pool has looked at its certificate
-        super().request(*args, **kwargs)
+    """It is connected before a request: the pool has looked at its certificate."""
 
 
 class _HTTPPool(HTTPConnectionPool):

@@ -100,6 +100,9 @@ def report(document: Json, md5_of: Mapping[str, str], *, module_result: str = ""
     )
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def fingerprint(steps: Json, *other: Json) -> str:
     """A hash of a module's steps that changes when, and only when, something a worker would post has changed.
 
@@ -112,7 +115,7 @@ def fingerprint(steps: Json, *other: Json) -> str:
             own.append({key: value for key, value in step.items() if key not in _NOT_THE_MODULES_OWN})
         else:
             own.append(step)
-    text = json.dumps([own, list(other)], sort_keys=True, separators=(",", ":"))
+    text = _CANONICAL.encode([own, list(other)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

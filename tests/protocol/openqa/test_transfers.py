@@ -265,6 +265,7 @@ async def test_errors_of_the_source_come_through(make_client: ClientMaker) -> No
         client = make_client(there.url)
         with pytest.raises(Unreachable) as caught:
             await asyncio.to_thread(upload, client, broken(), 6)
+        await until(lambda: there.ended == 1)
         assert there.received == []
     assert caught.value.url == "http://slave/x"
 

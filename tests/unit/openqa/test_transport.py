@@ -8,6 +8,7 @@ import ssl
 import threading
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 import certifi
 import pytest
@@ -16,7 +17,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 from pseudoworker.openqa import failures
 from pseudoworker.openqa.deadlines import Deadlines
-from pseudoworker.openqa.transport import Transport, _close_idle, tls_context
+from pseudoworker.openqa.transport import Transport, _close_idle, _HTTPConnection, tls_context
 
 
 def test_one_context_serves_all_until_its_file_changes(tmp_path: Path) -> None:
@@ -68,6 +69,34 @@ def test_a_call_that_was_ended_while_it_connected_leaves_no_socket_behind() -> N
             assert connection.recv(1) == b""
     deadlines.close()
     transport.close()
+
+
+class Wire:
+    """Stands for a connected socket, and keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def settimeout(self, _seconds: float | None) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("body", [None, b"abc", [b"ab", b"c"]])
+def test_the_head_goes_with_the_first_piece(body: bytes | list[bytes] | None) -> None:
+    connection, wire = _HTTPConnection("there"), Wire()
+    connection.sock = cast(socket.socket, wire)
+    connection.request("POST", "/x", body=body, headers={"Content-Length": "3" if body else "0"})
+    head, mark, content = b"".join(wire.sent).partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /x HTTP/1.1\r\n")
+    assert content == b"".join([body] if isinstance(body, bytes) else body or [])
+    assert mark in wire.sent[0]
+    assert wire.sent[1:] == ([b"c"] if isinstance(body, list) else [])
 
 
 def test_without_a_call_to_watch_requests_work_too() -> None:
