@@ -19,6 +19,12 @@ _SAME_VALUES = (
 )  # fmt: skip
 """Columns of `jobs` that have to hold the same, not just something."""
 
+_DIED = re.compile(
+    r"^(died: terminated prematurely, see log output|backend died: QEMU exited unexpectedly, see log)"
+    r" for details$"
+)
+"""How openQA words the death of QEMU, as its worker or its backend is the first to see it."""
+
 
 def compare_shapes(
     stock: Execution, ours: Execution, *, steady: bool = True, explained: bool = False
@@ -120,7 +126,7 @@ def _name(name: str, *, steady: bool) -> str:
 
 
 def _without_numbers(reason: str | None, side: Execution) -> str | None:
-    return None if reason is None else re.sub(r"\d+", "N", _anonymous(reason, side))
+    return None if reason is None else _DIED.sub("died", re.sub(r"\d+", "N", _anonymous(reason, side)))
 
 
 def _anonymous(text: str, side: Execution) -> str:
