@@ -104,8 +104,6 @@ PLAYS = (
     Play("pair", "pair"),
     Play("member-restarted-on-slave", "pair", a_member_restarted_on_the_slave, like="pair", slave_runs=2),
     Play("pair-dies", "pair-dies"),
-    Play("private", "private"),
-    Play("direct-fails", "direct-fails"),
 )
 MORE = (
     Play("restarted-on-master", "pair", restarted_on_the_master),
@@ -114,6 +112,8 @@ MORE = (
     Play("pair-fails", "pair-fails"),
     Play("tree", "tree"),
     Play("direct", "direct"),
+    Play("direct-fails", "direct-fails"),
+    Play("private", "private"),
     Play("cancelled-in-queue", "direct-fails", cancelled_in_the_queue),
     Play("chain-fails", "chain-fails"),
 )
