@@ -17,6 +17,7 @@ from pseudoworker.bridge.endings import Ending
 from pseudoworker.bridge.farewell import Farewell
 from pseudoworker.bridge.journal import Pairing
 from pseudoworker.bridge.lifecycle import Phase, Stop
+from pseudoworker.bridge.named_tasks import NamedTasks
 from pseudoworker.bridge.patience import Patience
 from pseudoworker.bridge.preparation import NotRunnable, Preparation
 from pseudoworker.bridge.relay import Relay
@@ -81,12 +82,11 @@ class JobRun:
             job_token=self.job.settings.get("JOBTOKEN", ""),
             failed=self._broke,
             cancelled=lambda: self.in_background(self._check_lease_soon()),
-            progress_wanted=lambda: self._start_unless_running("progress", self._progress()),
+            progress_wanted=lambda: self._tasks.start_unless_running("progress", self._progress()),
         )
         self._farewell = Farewell(master, self.relay, patience=self._patience(), logger=self._logger)
         self._events: asyncio.Queue[lifecycle.Event] = asyncio.Queue()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._numbered = 0
+        self._tasks = NamedTasks(f"job {self.job.id}", self._broke)
         self._preparation = Preparation(
             services,
             self.job,
@@ -113,7 +113,7 @@ class JobRun:
                     self._carry_out(command)
             else:
                 self._events.put_nowait(lifecycle.Began())
-            self._start("heartbeat", self._heartbeat())
+            self._tasks.start("heartbeat", self._heartbeat())
             while self.state.phase is not Phase.CLOSED:
                 await self._apply(await self._events.get())
         finally:
@@ -147,12 +147,11 @@ class JobRun:
         self.turn.set()
         self._moved.set()
         if self.state.phase is Phase.RUNNING:
-            self._start_unless_running("progress", self._progress())
+            self._tasks.start_unless_running("progress", self._progress())
 
     def in_background(self, work: Coroutine[None, None, None]) -> None:
         """Run this beside everything else, as long as the job lives."""
-        self._numbered += 1
-        self._start(f"background {self._numbered}", work)
+        self._tasks.add(work)
 
     def snapshot(self, worker_id: int | None, *, state: str, reason: str) -> SlotSnapshot:
         """The job as `pseudoworker status` shows it."""
@@ -213,31 +212,30 @@ class JobRun:
     def _carry_out(self, command: lifecycle.Command) -> None:
         match command:
             case lifecycle.Provide():
-                self._start("provide", self._provide())
+                self._tasks.start("provide", self._provide())
             case lifecycle.AbandonProvide():
-                self._cancel("provide")
+                self._tasks.cancel("provide")
             case lifecycle.Create():
-                self._start("create", self._create())
+                self._tasks.start("create", self._create())
             case lifecycle.Follow(slave_id, restarted):
-                for name in ("progress", "rest", "await"):
-                    self._cancel(name)
-                self._start("follow", self._follow(slave_id, restarted))
+                self._tasks.cancel("progress", "rest", "await")
+                self._tasks.start("follow", self._follow(slave_id, restarted))
             case lifecycle.StopSlave(slave_id):
-                self._start("stop slave", self._stop_slave(slave_id))
+                self._tasks.start("stop slave", self._stop_slave(slave_id))
             case lifecycle.RelayProgress():
-                self._start_unless_running("progress", self._progress())
+                self._tasks.start_unless_running("progress", self._progress())
             case lifecycle.RelayRest(slave_id):
-                self._cancel("progress")
-                self._start("heartbeat", self._heartbeat())  # the status that waits for its time is not due
-                self._start("rest", self._rest(slave_id))
+                self._tasks.cancel("progress")
+                # The status that waits for its time is not due.
+                self._tasks.start("heartbeat", self._heartbeat())
+                self._tasks.start("rest", self._rest(slave_id))
             case lifecycle.Await(last):
-                self._start_unless_running("await", self._await(last))
+                self._tasks.start_unless_running("await", self._await(last))
             case lifecycle.TellEnd(ending):
-                for name in ("progress", "rest", "heartbeat"):
-                    self._cancel(name)
-                self._start("end", self._tell_end(ending))
+                self._tasks.cancel("progress", "rest", "heartbeat")
+                self._tasks.start("end", self._tell_end(ending))
             case lifecycle.Close():
-                self._cancel("heartbeat")
+                self._tasks.cancel("heartbeat")
 
     # What the commands do:
 
@@ -267,7 +265,7 @@ class JobRun:
             self.story.tell(f"restarted on the slave: {services.slave_url(slave_id)}")
         await self.relay.follow(slave_id)
         services.watcher.watch(slave_id, self._seen)
-        self._start("limits", self._limits())
+        self._tasks.start("limits", self._limits())
 
     async def _stop_slave(self, slave_id: int) -> None:
         if self.state.related and self.state.stop is Stop.CANCEL:
@@ -398,32 +396,8 @@ class JobRun:
         if outage is not None and time.time() - outage.since > limit:
             self.stop(Stop.SLAVE_LOST)
 
-    # Tasks:
-
     def _patience(self) -> Patience:
         return self._services.patience(self._logger)
-
-    def _start_unless_running(self, name: str, work: Coroutine[None, None, None]) -> None:
-        if name in self._tasks:
-            work.close()
-        else:
-            self._start(name, work)
-
-    def _start(self, name: str, work: Coroutine[None, None, None]) -> None:
-        self._cancel(name)
-        task = asyncio.create_task(work, name=f"{name} of job {self.job.id}")
-        self._tasks[name] = task
-        task.add_done_callback(lambda done: self._finished(name, done))
-
-    def _cancel(self, name: str) -> None:
-        if (task := self._tasks.pop(name, None)) is not None:
-            task.cancel()
-
-    def _finished(self, name: str, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(name) is task:
-            del self._tasks[name]
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            self._broke(error)
 
     def _broke(self, error: Exception) -> None:
         """A task failed with what nobody expected there: the job ends, the process goes on."""
@@ -445,11 +419,7 @@ class JobRun:
 
     async def _wind_up(self) -> None:
         self._unwatch()
-        tasks = list(self._tasks.values())
-        self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         await self.relay.close()
         await self._preparation.release()
         if self.state.phase is Phase.CLOSED:
