@@ -257,10 +257,7 @@ class Client:
 
     async def _in_thread(self, request: Request, work: Callable[[Request, Call], T], patience: float) -> T:
         """Run `work` in a thread once a permit is free; when cancelled, end it there too."""
-        if self._permits.locked():
-            await self._take_turn(request, patience)
-        else:
-            await self._permits.acquire()  # at once, and without the timer of a turn
+        await self._take_turn(request, patience)
         loop = asyncio.get_running_loop()
         call = self._deadlines.call(request.timeout)
         ended: asyncio.Future[None] = loop.create_future()
@@ -285,6 +282,9 @@ class Client:
 
     async def _take_turn(self, request: Request, patience: float) -> None:
         """Wait for a permit; a call that has waited through its policy's limit gets one more time-out."""
+        if not self._permits.locked():
+            await self._permits.acquire()  # comes at once, and needs no timer
+            return
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(max(patience, loop.time() + request.timeout)):

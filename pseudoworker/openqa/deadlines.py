@@ -97,6 +97,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._calls: set[Call] = set()
         self._lock = threading.Lock()
+        """Of `_changed`; each request takes it some times, and by way of the condition that takes longer."""
         self._changed = threading.Condition(self._lock)
         self._wake_at = float("inf")
         self._thread: threading.Thread | None = None

@@ -131,7 +131,7 @@ class _Response(requests.Response):
         self._content_consumed = False
 
 
-class _Watched(HTTPConnection):
+class _Connection(HTTPConnection):
     """Tells the call of this thread which socket it is about to use, and no earlier call any more; sends the
     head of a request together with the first piece of its body."""
 
@@ -143,7 +143,7 @@ class _Watched(HTTPConnection):
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
-            self.timeout = None
+            self.timeout = None  # see `Transport.exchange`
             self._hand_over(self.sock)
         self._held = b""
         try:
@@ -171,7 +171,7 @@ class _Watched(HTTPConnection):
             self._call.attach(connection)
 
 
-class _HTTPConnection(_Watched):
+class _HTTPConnection(_Connection):
     def _new_conn(self) -> socket.socket:
         connection = super()._new_conn()
         try:
@@ -182,7 +182,7 @@ class _HTTPConnection(_Watched):
         return connection
 
 
-class _HTTPSConnection(_Watched, HTTPSConnection):
+class _HTTPSConnection(_Connection, HTTPSConnection):
     """It is connected before a request: the pool has looked at its certificate."""
 
 

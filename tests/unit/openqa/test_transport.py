@@ -83,9 +83,6 @@ class Wire:
     def settimeout(self, _seconds: float | None) -> None:
         pass
 
-    def close(self) -> None:
-        pass
-
 
 @pytest.mark.parametrize("body", [None, b"abc", [b"ab", b"c"]])
 def test_the_head_goes_with_the_first_piece(body: bytes | list[bytes] | None) -> None:
