@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -50,10 +50,7 @@ def _cost(directory: Path, pairs: int) -> Part:
             ran = [_pair(lab, variant, location, swapped=number % 2 == 1) for number in range(pairs)]
             _tell(part, variant, goal, ran)
         with ThreadPoolExecutor(2) as pool:
-            jobs = [
-                pool.submit(run_job, lab, "short", location),
-                pool.submit(run_job, lab, "short", f":{location}:qemu_x86_64", through=lab.master.url),
-            ]
+            jobs = [pool.submit(run) for run in _jobs(lab, "short", location)]
             most = [0.0, 0.0]
 
             def look() -> bool:
@@ -70,13 +67,21 @@ def _cost(directory: Path, pairs: int) -> Part:
     return part
 
 
+def _jobs(lab: Lab, variant: str, location: str) -> tuple[Callable[[], Ran], Callable[[], Ran]]:
+    """The same job, to be run by the stock worker and through pseudoworker."""
+    run = partial(run_job, lab, variant)
+    return partial(run, location), partial(run, f":{location}:qemu_x86_64", through=lab.master.url)
+
+
 def _pair(lab: Lab, variant: str, location: str, *, swapped: bool) -> tuple[Ran, Ran]:
-    """The job of the stock worker, and the federated one; the federated one first when `swapped`."""
-    native = partial(run_job, lab, variant, location)
-    federated = partial(run_job, lab, variant, f":{location}:qemu_x86_64", through=lab.master.url)
-    pair = (native(), federated()) if not swapped else (federated(), native())[::-1]
-    print(f"  {variant}: {pair}", flush=True)
-    return pair
+    """How the job of the stock worker went, and the federated one, which comes first when `swapped`."""
+    run_native, run_federated = _jobs(lab, variant, location)
+    if swapped:
+        federated, native = run_federated(), run_native()
+    else:
+        native, federated = run_native(), run_federated()
+    print(f"  {variant}: {(native, federated)}", flush=True)
+    return native, federated
 
 
 def _tell(part: Part, variant: str, goal: float, ran: Sequence[tuple[Ran, Ran]]) -> None:
