@@ -22,15 +22,23 @@ from examples.lab.federation import write_configuration
 from examples.lab.jobs import post
 from examples.lab.layout import Instance, Lab
 from tests.real.recorder import LIVE_HANDLER
+from tests.real.rest import Unrest
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def wait_for(what: str, condition: Callable[[], Any], limit: float = 120.0, every: float = 0.2) -> Any:
-    """Look again and again until `condition` gives something true, and return that."""
+def wait_for(
+    what: str,
+    condition: Callable[[], Any],
+    limit: float = 120.0,
+    every: float = 0.2,
+    story: Callable[[], str] = lambda: "",
+) -> Any:
+    """Look again and again until `condition` gives something true, and return that. `story` is told when it
+    does not."""
     end = time.monotonic() + limit
     while not (found := condition()):
-        assert time.monotonic() < end, f"{what}: not within {limit:g} s"
+        assert time.monotonic() < end, f"{what}: not within {limit:g} s {story()}"
         time.sleep(every)
     return found
 
@@ -125,7 +133,12 @@ def bridge(
         )
     wanted = slots if free is None else free
     try:
-        wait_for("slots that take jobs", lambda: log.read_text().count("Takes jobs") >= wanted, 60)
+        wait_for(
+            "slots that take jobs",
+            lambda: log.read_text().count("Takes jobs") >= wanted,
+            60,
+            story=lambda: f"({Unrest.of(lab)})\n{log.read_text()[-4000:]}",
+        )
         running = Bridge(lab, process, log, location)
         try:
             yield running

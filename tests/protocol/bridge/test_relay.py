@@ -42,6 +42,16 @@ async def holding(pair: FakePair, directory: Path) -> AsyncIterator[tuple[Job, J
         yield job, await started(pair, job)
 
 
+async def boot_text(pair: FakePair, job: Job, slave_job: Job) -> str:
+    """Wait until a text of the first module is on the master; its name."""
+
+    def relayed() -> list[str]:
+        return [name for name in slave_job.files if name.startswith("boot-") and name in job.files]
+
+    await until(lambda: bool(relayed()), 20, lambda: pair.story(job))
+    return relayed()[0]
+
+
 @pytest.mark.parametrize("flavour", [BW, TX, SID], ids=lambda flavour: flavour.name)
 async def test_a_plain_job_comes_back_whole(tmp_path: Path, flavour: Flavour) -> None:
     async with FakePair(flavour=flavour) as pair:
@@ -95,8 +105,7 @@ async def test_a_slave_job_cancelled_by_its_user(tmp_path: Path) -> None:
 async def test_a_text_that_was_read_half_written_is_mended(tmp_path: Path) -> None:
     async with FakePair() as pair:
         async with holding(pair, tmp_path) as (job, slave_job):
-            name = next(name for name in slave_job.files if name.startswith("boot-"))
-            await until(lambda: name in job.files, 20, lambda: pair.story(job))
+            name = await boot_text(pair, job, slave_job)
             slave_job.files[name] += b"and its second half"
             pair.slave.run_of(slave_job).open("login")
             await pair.done(job)
@@ -107,8 +116,7 @@ async def test_a_text_that_was_read_half_written_is_mended(tmp_path: Path) -> No
 async def test_a_restart_on_the_slave_brings_new_texts_under_old_names(tmp_path: Path) -> None:
     async with FakePair() as pair:
         async with holding(pair, tmp_path) as (job, old):
-            name = next(name for name in old.files if name.startswith("boot-"))
-            await until(lambda: name in job.files, 20, lambda: pair.story(job))
+            name = await boot_text(pair, job, old)
             job.files[name] = b"of the first run"
             pair.slave.db.restart(old)
             await until(lambda: old.clone_id is not None, 10)
