@@ -6,6 +6,7 @@ that names no number of its own, and at others each time."""
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -19,3 +20,7 @@ settings.register_profile(
     database=None,
 )
 settings.load_profile("fuzz" if "FUZZ_EXAMPLES" in os.environ else "untimed")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell that runs the tests in the background has it ignored, and so would all processes of theirs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
