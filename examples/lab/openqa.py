@@ -192,7 +192,7 @@ def _worker(instance: Instance, number: int) -> Daemon:
 
 
 def worker_status(instance: Instance) -> dict[int, str]:
-    """What the web UI says of the instance's own workers, by number: idle, running, broken or dead.
+    """What the web UI says of the instance's own workers, by number: idle, running, broken and why, or dead.
 
     Empty if the web UI does not answer. Emulated workers of other programs are left out.
     """
@@ -206,6 +206,8 @@ def worker_status(instance: Instance) -> dict[int, str]:
         number = int(worker["instance"])
         if number in instance.worker_numbers and status.get(number) in (None, "dead"):
             status[number] = worker["status"]
+            if worker["status"] == "broken":
+                status[number] += f": {worker['error']}"
     return status
 
 

@@ -9,8 +9,9 @@ import pytest
 from examples.lab.layout import current_lab
 from tests.real.rest import settle, unrest
 
-PATIENCE = 120.0
-"""Seconds for what was cancelled last to end: a worker winds a job up for half a minute."""
+PATIENCE = 240.0
+"""Seconds for what was cancelled last to end: a worker winds a job up for half a minute, and one that finds
+its QEMU still running then looks again after 100 s."""
 
 
 @pytest.fixture(scope="module", autouse=True)

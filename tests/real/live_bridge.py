@@ -25,6 +25,9 @@ from tests.real.recorder import LIVE_HANDLER
 from tests.real.rest import Unrest
 
 ROOT = Path(__file__).resolve().parents[2]
+READY_LIMIT = 240.0
+"""Seconds until slots are free: a stock worker that finds the QEMU of its last job still running looks again
+after 100 s."""
 
 
 def wait_for(
@@ -136,7 +139,7 @@ def bridge(
         wait_for(
             "slots that take jobs",
             lambda: log.read_text().count("Takes jobs") >= wanted,
-            60,
+            READY_LIMIT,
             story=lambda: f"({Unrest.of(lab)})\n{log.read_text()[-4000:]}",
         )
         running = Bridge(lab, process, log, location)
