@@ -18,6 +18,7 @@ from pseudoworker.bridge.reported import Reported, ReportedModules
 from pseudoworker.bridge.step_files import StepFiles
 from pseudoworker.bridge.story import STORY
 from pseudoworker.bridge.transfer import Transfers
+from pseudoworker.bridge.uncut import Uncut
 from pseudoworker.master.job import MasterJob, StatusAnswer
 from pseudoworker.openqa import states
 from pseudoworker.openqa.errors import NotFound
@@ -50,8 +51,27 @@ class Progress:
     """Modules that the master shows with a result or as running."""
 
 
+@dataclass(frozen=True)
+class _News:
+    """What the master lacks of the modules of a slave job."""
+
+    order: Mapping[str, dict[str, Json]]
+    """Entries of `test_order` by module."""
+    reports: Mapping[str, ModuleReport]
+    marks: Mapping[str, Reported]
+    """For each report what is to be remembered of it."""
+    unfinished: Mapping[str, ModuleReport]
+    """Reported before, but their files are missing."""
+    shown: Mapping[str, ModuleDetails]
+    whole: bool
+    """Whether this is all that the slave shows."""
+
+
 class ModuleRelay:
-    """Reports the modules of one job; `update` is not called twice at a time."""
+    """Reports the modules of one job; `update` is not called twice at a time.
+
+    Whoever waits for `update` or `post` may be cancelled. What is on its way to the master goes on then
+    (`Uncut`), and what follows waits for it."""
 
     def __init__(
         self,
@@ -86,6 +106,7 @@ class ModuleRelay:
         )
         self._reported = ReportedModules(master, journal)
         self._posting = asyncio.Lock()
+        self._uncut = Uncut()
         self._apart: dict[str, tuple[str, str]] = {}
         """Fingerprints of steps in details and document, of modules where both did not agree."""
         self._running: dict[str, dict[str, Json]] = {}
@@ -110,6 +131,7 @@ class ModuleRelay:
     async def start_over(self, slave_id: int) -> None:
         """Results of this slave job are to come, and none that another one left are to stay: the slave
         restarted the job. Take back what the master shows of the modules, until they come anew."""
+        await self._uncut.arrival()
         if self.progress.shown:
             # The post that told of a module may have been cut off, and the master refuses results of modules
             # that it does not know, for ever.
@@ -132,6 +154,11 @@ class ModuleRelay:
     ) -> StatusAnswer:
         """Post a status; the running module of `view` is marked in it. `listed` are modules that its
         `test_order` brings."""
+        return await self._uncut.run(self._post(view, status, listed))
+
+    async def _post(
+        self, view: JobView | None, status: Mapping[str, Json], listed: Collection[str]
+    ) -> StatusAnswer:
         async with self._posting:
             results = status.get("result")
             marked = dict(results) if isinstance(results, dict) else {}
@@ -170,10 +197,29 @@ class ModuleRelay:
 
         Returns False when the slave does not have all of it yet, so that it is worth to come back in a
         moment."""
+        await self._uncut.arrival()
         await self._reported.settle()
-        final = ended is not None
         for module_details in ended.modules if ended is not None else ():
             self._files.learn(module_details.texts)
+        news = await self._news(view, ended=ended, paused=paused)
+        await self._uncut.run(self._deliver(view, news, final=ended is not None))
+        return news.whole
+
+    async def cut_off(self) -> None:
+        """Give up what is on its way: the end of the job is to be told, or nothing more."""
+        await self._uncut.cut_off()
+
+    def mend(self, slave_id: int, details: Details) -> None:
+        """The slave job has ended and nothing is on its way any more: bring those texts again that were read
+        before the slave had all of them."""
+        for module in details.modules:
+            sent = self.progress.complete.get(module.name)
+            if sent is not None and sent != digest_of_texts(module.texts):
+                self._files.bring_texts(slave_id, module.name, module.texts)
+
+    async def _news(self, view: JobView, *, ended: Details | None, paused: str) -> _News:
+        """Look what the master lacks."""
+        final = ended is not None
         due = self._due(view, final=final, paused=bool(paused))
         shown: Mapping[str, ModuleDetails] = {}
         reports: dict[str, ModuleReport] = {}
@@ -193,31 +239,26 @@ class ModuleRelay:
                 else:
                     (unfinished if unchanged else reports)[module.name] = found
         results = {module.name: module.result for module in due}
-        reported = {name: Reported(results[name], _fingerprint(shown, name)) for name in reports}
-        await self._reported.announce(reported)
-        answer = await self._tell(view, reports)
-        await self._reported.confirm(reported)
-        self._running = {
-            name: self._scrubbed(reports[name].document)
-            for name, value in reported.items()
-            if value.result == states.RUNNING
-        } or self._running
-        self.progress.shown.update(reported)
-        for name in reported:
-            self.progress.complete.pop(name, None)
-        for name, module_report in {**reports, **unfinished}.items():
-            self._files.bring(view.id, name, module_report, answer.known_images, _texts(shown, name))
-            if final and module_report.running:
-                self._files.bring_unlisted(view.id, name)
-        return whole
+        marks = {name: Reported(results[name], _fingerprint(shown, name)) for name in reports}
+        return _News(await self._order(view, reports), reports, marks, unfinished, shown, whole)
 
-    def mend(self, slave_id: int, details: Details) -> None:
-        """The slave job has ended and nothing is on its way any more: bring those texts again that were read
-        before the slave had all of them."""
-        for module in details.modules:
-            sent = self.progress.complete.get(module.name)
-            if sent is not None and sent != digest_of_texts(module.texts):
-                self._files.bring_texts(slave_id, module.name, module.texts)
+    async def _deliver(self, view: JobView, news: _News, *, final: bool) -> None:
+        """Report it, and begin to bring the files that it names."""
+        await self._reported.announce(news.marks)
+        answer = await self._tell(view, news)
+        await self._reported.confirm(news.marks)
+        self._running = {
+            name: self._scrubbed(news.reports[name].document)
+            for name, mark in news.marks.items()
+            if mark.result == states.RUNNING
+        } or self._running
+        self.progress.shown.update(news.marks)
+        for name in news.marks:
+            self.progress.complete.pop(name, None)
+        for name, report in {**news.reports, **news.unfinished}.items():
+            self._files.bring(view.id, name, report, answer.known_images, _texts(news.shown, name))
+            if final and report.running:
+                self._files.bring_unlisted(view.id, name)
 
     def _due(self, view: JobView, *, final: bool, paused: bool) -> list[ModuleView]:
         if final:
@@ -277,8 +318,8 @@ class ModuleRelay:
             self._note(f"screenshot {name} is missing on the slave")
             return None
 
-    async def _tell(self, view: JobView, reports: Mapping[str, ModuleReport]) -> StatusAnswer:
-        order = await self._order(view, reports)
+    async def _tell(self, view: JobView, news: _News) -> StatusAnswer:
+        order, reports = news.order, news.reports
         if not order and not reports:
             return StatusAnswer(True, frozenset(), frozenset())
         status: dict[str, Json] = {}

@@ -235,8 +235,13 @@ class Relay:
         for name in (WORKER_LOG, "autoinst-log.txt"):
             await self._master.upload_file(name, text)
 
+    async def cut_off(self) -> None:
+        """Tell nothing more of the modules, not even what is on its way."""
+        await self._modules.cut_off()
+
     async def close(self) -> None:
         """Stop everything that runs in the background."""
+        await self.cut_off()
         self._transfers.close()
         await self.live.close()
         if self._developer is not None:

@@ -320,6 +320,7 @@ class JobRun:
 
     async def _tell_end(self, ending: Ending) -> None:
         await self.turn.wait()
+        await self.relay.cut_off()
         result = await self._farewell.tell(ending, self.state, doubtful=self._resumed)
         if result is not None:
             self._services.metrics.job_ended(result, time.time() - self.claimed)

@@ -158,7 +158,12 @@ class StepFiles:
         async def bring() -> None:
             found = self._learned.get(name, content)
             if found is None:
-                found = await self._slave.text(slave_id, module, name)
+                try:
+                    found = await self._slave.text(slave_id, module, name)
+                except NotFound:
+                    if name not in self._learned:
+                        raise
+                    found = self._learned[name]  # the job ended meanwhile
             await self._upload(name, found)
             self._texts.setdefault(module, {})[name] = found
 

@@ -41,12 +41,13 @@ class ScriptSearch:
         live: LiveSource | None,
         *,
         live_seconds: float = 5.0,
-        pages_seconds: float = 10.0,
+        pages_seconds: float = 60.0,
     ) -> None:
         """Prepare to search; `live` is None where the live view must not be used.
 
         :param live_seconds: how long the live log is waited for.
-        :param pages_seconds: how long all source pages of a job together may take.
+        :param pages_seconds: how long all source pages of a job together may take. A busy slave needs its
+            time for them, and a module that is told late is better than one with a wrong script.
         """
         self._client = client
         self._live = live

@@ -7,7 +7,7 @@ import json
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -248,6 +248,45 @@ async def test_signals(tmp_path: Path, number: signal.Signals) -> None:
                 assert (job.result, slave_job.result) == ("incomplete", "user_cancelled")
                 assert job.reason == "quit: worker has been stopped or restarted"
                 assert job.clone_id is not None
+
+
+@pytest.mark.parametrize("result", ["running", "ok"])
+async def test_a_status_on_its_way_when_the_slave_job_ends_is_followed_by_the_rest(
+    tmp_path: Path, result: str
+) -> None:
+    """A busy master takes the status late. If it was cut off, the report in it would be made again, and the
+    module that was running in it would be so after its end."""
+    busy = 0
+    overtaken = asyncio.Event()
+
+    async def be_busy(when: str, exchange: Exchange) -> None:
+        nonlocal busy
+        if exchange.kind != "status":
+            return
+        results = json.loads(exchange.body)["status"].get("result", {})
+        if "boot" not in results and results.get("login", {}).get("result") == result and when == "before":
+            busy += 1
+            await until(lambda: of_slave(pair, job).state == "done", 20)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await overtaken.wait()
+        elif "console" in results and when == "after":
+            overtaken.set()
+
+    async with FakePair() as pair:
+        config = pair.write_config(tmp_path, toml="\n[limits]\npoll_interval = 0.2\n")
+        pair.master.hooks.append(be_busy)
+        job = pair.master.post(TEST="long", FAKE_SCRIPT=script(hold=["login", "upload"]))
+        async with pseudoworker(config):
+            run = pair.slave.run_of(await started(pair, job))
+            if result == "ok":
+                run.open("login")
+            await until(lambda: busy > 0, 20, lambda: pair.story(job))
+            run.open("*")
+            await pair.done(job)
+        assert busy == 1
+        assert pair.differences(job) == []
+        assert pair.violations() == []
 
 
 async def test_no_status_comes_after_the_end(tmp_path: Path) -> None:

@@ -125,7 +125,8 @@ async def test_in_the_end_everything_is_taken_as_it_is(tmp_path: Path) -> None:
         assert len(results(site)) == 1
 
 
-async def test_what_the_details_of_the_ended_job_hold_is_not_fetched(tmp_path: Path) -> None:
+async def test_what_the_details_of_the_ended_job_hold_is_not_waited_for(tmp_path: Path) -> None:
+    """The file itself is nowhere to be found."""
     unread = details(STEPS, text="Unable to read boot-1.txt.")
     async with relay_on(tmp_path, {DETAILS: unread, DOCUMENT: WHOLE}) as (relay, site):
         assert await relay.update(view())
