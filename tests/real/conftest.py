@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,17 @@ its QEMU still running then looks again after 100 s."""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def lab_left_at_rest() -> Iterator[None]:
-    """Fail at the module that leaves jobs or broken workers behind, and mend the lab for those after it."""
+def lab_left_at_rest(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Mend the lab for the tests that follow. A job that is left behind fails the module that left it; a
+    stock worker that is broken without one is no matter of ours, but it is told."""
     yield
     lab = current_lab()
     if not lab.run_directory.exists():
         return  # nothing of this module needs the lab
     if found := unrest(lab, PATIENCE):
-        pytest.fail(f"the lab is not at rest after this module: {found}\n{settle(lab, found)}", pytrace=False)
+        told = f"the lab is not at rest after this module: {found}\n{settle(lab, found)}"
+        if found.jobs:
+            pytest.fail(told, pytrace=False)
+        capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            print(f"\n{told}")
