@@ -180,8 +180,7 @@ class FakeOpenQA:
                 for connection in list(runner.server.connections):
                     if connection.transport is not None:
                         connection.transport.abort()
-        for task in self._posts:
-            task.cancel()
+        self._drop_posts()
 
     async def stop(self) -> None:
         """Stop listening and every task."""
@@ -190,8 +189,7 @@ class FakeOpenQA:
         await self.workers.stop()
         for runner in self._runners:
             await runner.cleanup()
-        for task in self._posts:
-            task.cancel()
+        self._drop_posts()
         self._runners.clear()
         self._sites.clear()
 
@@ -200,6 +198,10 @@ class FakeOpenQA:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
+
+    def _drop_posts(self) -> None:
+        for task in self._posts:
+            task.cancel()
 
     def _handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:

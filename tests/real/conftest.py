@@ -10,10 +10,6 @@ import pytest
 from examples.lab.layout import current_lab
 from tests.real.rest import settle, unrest
 
-PATIENCE = 240.0
-"""Seconds for what was cancelled last to end: a worker winds a job up for half a minute, and one that finds
-its QEMU still running then looks again after 100 s."""
-
 
 @pytest.fixture(scope="module", autouse=True)
 def lab_left_at_rest(pytestconfig: pytest.Config) -> Iterator[None]:
@@ -23,7 +19,7 @@ def lab_left_at_rest(pytestconfig: pytest.Config) -> Iterator[None]:
     lab = current_lab()
     if not lab.run_directory.exists():
         return  # nothing of this module needs the lab
-    if found := unrest(lab, PATIENCE):
+    if found := unrest(lab):
         told = f"the lab is not at rest after this module: {found}\n{settle(lab, found)}"
         if found.jobs:
             pytest.fail(told, pytrace=False)

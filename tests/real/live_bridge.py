@@ -22,12 +22,9 @@ from examples.lab.federation import write_configuration
 from examples.lab.jobs import post
 from examples.lab.layout import Instance, Lab
 from tests.real.recorder import LIVE_HANDLER
-from tests.real.rest import Unrest
+from tests.real.rest import PATIENCE, Unrest
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_LIMIT = 240.0
-"""Seconds until slots are free: a stock worker that finds the QEMU of its last job still running looks again
-after 100 s."""
 
 
 def wait_for(
@@ -139,7 +136,7 @@ def bridge(
         wait_for(
             "slots that take jobs",
             lambda: log.read_text().count("Takes jobs") >= wanted,
-            READY_LIMIT,
+            PATIENCE,
             story=lambda: f"({Unrest.of(lab)})\n{log.read_text()[-4000:]}",
         )
         running = Bridge(lab, process, log, location)

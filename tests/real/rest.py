@@ -12,8 +12,12 @@ import psycopg
 
 from examples.lab.api import OpenqaApi
 from examples.lab.control import Control
+from examples.lab.jobs import FINAL_STATES
 from examples.lab.layout import Instance, Lab
 
+PATIENCE = 240.0
+"""Seconds for what ended last: a worker winds a cancelled job up for half a minute, and one that finds its
+QEMU still running then looks again after 100 s."""
 LOG_LINES = 40
 
 
@@ -44,15 +48,15 @@ class Unrest:
 def _unfinished(instance: Instance) -> list[tuple[int, str]]:
     with psycopg.connect(instance.dsn) as database:
         rows = database.execute(
-            "SELECT id, state, test, assigned_worker_id FROM jobs"
-            " WHERE state NOT IN ('done', 'cancelled') ORDER BY id"
+            "SELECT id, state, test, assigned_worker_id FROM jobs WHERE state <> ALL(%s) ORDER BY id",
+            (list(FINAL_STATES),),
         ).fetchall()
     return [(job_id, f"({test}) {state}, worker {worker}") for job_id, state, test, worker in rows]
 
 
-def unrest(lab: Lab, limit: float) -> Unrest:
-    """Wait until the lab is at rest, `limit` seconds at most; what it lacks for that then."""
-    end = time.monotonic() + limit
+def unrest(lab: Lab) -> Unrest:
+    """Wait until the lab is at rest, `PATIENCE` at most; what it lacks for that then."""
+    end = time.monotonic() + PATIENCE
     while (found := Unrest.of(lab)) and time.monotonic() < end:
         time.sleep(0.5)
     return found
